@@ -1,0 +1,188 @@
+"""What every command line shares: the two tasks, one-line errors, safe writes, grids of images.
+
+A user's mistake is a `LabError`: `run` prints it as one line and exits with code 2. Every file is
+written beside its final place and moved there, so that a reader never meets half a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from PIL import Image
+
+TASKS = ("VAE0label", "Genwithlabel")
+# Spellings found in printed handouts.
+TASK_ALIASES = {"VAEOlabel": "VAE0label", "VAEwolabel": "VAE0label"}
+
+
+class LabError(Exception):
+    """A mistake that the user can mend: says what was expected, what came, and what to do next."""
+
+
+# --- Command lines ------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """`argparse` with one-line errors and without guessing at abbreviated options."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (python {self.prog} --help lists the options)\n")
+
+
+def task_name(text: str) -> str:
+    """The task that `text` names, for `argparse`. Raises: ArgumentTypeError that lists the tasks."""
+    task = TASK_ALIASES.get(text, text)
+    if task not in TASKS:
+        raise argparse.ArgumentTypeError(f"unknown task '{text}': choose one of {', '.join(TASKS)}")
+    return task
+
+
+def number(kind: type, minimum: float, exclusive: bool = False) -> Callable[[str], float]:
+    """An `argparse` type: a finite `kind` (int or float) of at least (or, `exclusive`, above) `minimum`."""
+
+    def parse(text: str) -> float:
+        expected = f"expected {'an integer' if kind is int else 'a number'} "
+        expected += f"{'above' if exclusive else 'of at least'} {minimum:g}, got '{text}'"
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(expected) from error
+        if not minimum <= value < float("inf") or (exclusive and value == minimum):
+            raise argparse.ArgumentTypeError(expected)
+        return value
+
+    return parse
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command line's `main`; a `LabError` becomes one line on stderr and exit code 2."""
+    try:
+        main()
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+# --- Files --------------------------------------------------------------------------------------
+
+
+def make_folder(folder: Path) -> Path:
+    """Make `folder` and its parents. Raises: LabError where that can't be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"can't make the folder {folder}: {error.strerror}; name another one") from error
+    return folder
+
+
+def write_file(path: Path, data: bytes | str, sync: bool = True) -> None:
+    """Write `data` beside `path` and move it into place: after a crash or on a full disk `path` is
+    either the old file or the new one, whole. Raises: LabError where it can't be written.
+
+    sync: wait until the disk has it, so that this holds for a crash of the machine too.
+    """
+    data = data.encode() if isinstance(data, str) else data
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        kept = "; the file that was there before is untouched" if path.exists() else ""
+        raise LabError(f"can't write {path}: {error.strerror}{kept}") from error
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write `value` as indented JSON; see `write_file`."""
+    write_file(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """The JSON object in `path`. Raises: LabError that names the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LabError(f"can't read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise LabError(f"{path} should hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write `array` as `.npy`; see `write_file`."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_file(path, buffer.getvalue())
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone. The system lets go of it however the process ends.
+
+    Raises: LabError if another process holds it. On Windows, which has no `fcntl`, nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise LabError(f"can't write into {folder}: {error.strerror}; name another --output_dir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LabError(
+                f"another run is writing to {folder}: wait for it, or name another --output_dir"
+            ) from error
+        yield
+
+
+# --- Pictures -----------------------------------------------------------------------------------
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """`image`, uint8 [H, W] or [H, W, 3], as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def image_grid(images: np.ndarray, columns: int, gap: int = 2, scale: int = 2) -> np.ndarray:
+    """Lay out images row by row, each pixel `scale` pixels wide, on a mid-grey ground.
+
+    images: uint8 [N, H, W] or [N, C, H, W]. Returns: uint8 [rows * ., columns * .] or [., ., C]; the
+    last row may be short.
+    """
+    if images.ndim == 3:
+        images = images[:, None]
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    grid = np.full((channels, rows * (height + gap) + gap, columns * (width + gap) + gap), 96, np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        grid[:, top : top + height, left : left + width] = image
+    grid = grid.repeat(scale, axis=1).repeat(scale, axis=2)
+    return grid[0] if channels == 1 else grid.transpose(1, 2, 0)
