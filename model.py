@@ -1,0 +1,155 @@
+"""Building blocks: encoders and decoders, MLP and convolutional, for images of any shape.
+
+An encoder turns images into one vector of numbers, a decoder turns a vector into images in [0, 1].
+Neither knows about the VAE: what the numbers mean (`mu`, `logvar`, `z`) is `submission.py`'s business.
+Grey images have no channel axis, [B, H, W]; images of several channels are [B, C, H, W]. `cond_dim`
+more numbers, such as an embedded label, may stand beside the input of either.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, int, int]  # C, H, W
+MNIST_SHAPE: Shape = (1, 28, 28)
+
+
+def with_cond(h: Tensor, cond: Tensor | None) -> Tensor:
+    """Put the condition, [B, cond_dim], beside the vector h, [B, D]."""
+    return h if cond is None else torch.cat([h, cond], dim=1)  # [B, D + cond_dim]
+
+
+def to_images(x: Tensor, image_shape: Shape) -> Tensor:
+    """Numbers of any layout to images, without the channel axis if they are grey."""
+    return x.reshape(-1, *(image_shape[1:] if image_shape[0] == 1 else image_shape))
+
+
+# --- MLP ----------------------------------------------------------------------------------------
+
+
+class MLPEncoder(nn.Module):
+    """Images to `out_dim` numbers through one hidden layer."""
+
+    def __init__(
+        self, out_dim: int, image_shape: Shape = MNIST_SHAPE, hidden_dim: int = 400, cond_dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(math.prod(image_shape) + cond_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, out_dim),
+        )
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        h = x.flatten(start_dim=1)  # [B, C * H * W]
+        return self.net(with_cond(h, cond))  # [B, out_dim]
+
+
+class MLPDecoder(nn.Module):
+    """`in_dim` numbers to images through one hidden layer."""
+
+    def __init__(
+        self, in_dim: int, image_shape: Shape = MNIST_SHAPE, hidden_dim: int = 400, cond_dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self.net = nn.Sequential(
+            nn.Linear(in_dim + cond_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, math.prod(image_shape)),
+        )
+
+    def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        pixels = self.net(with_cond(z, cond)).sigmoid()  # [B, C * H * W]
+        return to_images(pixels, self.image_shape)  # [B, H, W] or [B, C, H, W]
+
+
+# --- Convolutional ------------------------------------------------------------------------------
+
+
+class ConvEncoder(nn.Module):
+    """Images to `out_dim` numbers: two convolutions that halve the image, then one hidden layer."""
+
+    def __init__(
+        self,
+        out_dim: int,
+        image_shape: Shape = MNIST_SHAPE,
+        hidden_dim: int = 256,
+        cond_dim: int = 0,
+        channels: int = 32,
+    ) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        in_channels, height, width = image_shape
+        self.conv = nn.Sequential(
+            nn.Conv2d(in_channels, channels, kernel_size=4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, 2 * channels, kernel_size=4, stride=2, padding=1),
+            nn.SiLU(),
+        )
+        self.net = nn.Sequential(
+            nn.Linear(2 * channels * (height // 4) * (width // 4) + cond_dim, hidden_dim),
+            nn.SiLU(),
+            nn.Linear(hidden_dim, out_dim),
+        )
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        x = x.reshape(-1, *self.image_shape)  # [B, C, H, W]
+        h = self.conv(x).flatten(start_dim=1)  # [B, 2 * channels * H // 4 * W // 4]
+        return self.net(with_cond(h, cond))  # [B, out_dim]
+
+
+class ConvDecoder(nn.Module):
+    """`in_dim` numbers to images: the mirror of `ConvEncoder`."""
+
+    def __init__(
+        self,
+        in_dim: int,
+        image_shape: Shape = MNIST_SHAPE,
+        hidden_dim: int = 256,
+        cond_dim: int = 0,
+        channels: int = 32,
+    ) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        out_channels, height, width = image_shape
+        # Rounded up: the image grows to at least the size wanted, and `forward` cuts it to that.
+        self.small = (2 * channels, -(-height // 4), -(-width // 4))
+        self.net = nn.Sequential(
+            nn.Linear(in_dim + cond_dim, hidden_dim),
+            nn.SiLU(),
+            nn.Linear(hidden_dim, math.prod(self.small)),
+            nn.SiLU(),
+        )
+        self.conv = nn.Sequential(
+            nn.ConvTranspose2d(2 * channels, channels, kernel_size=4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.ConvTranspose2d(channels, out_channels, kernel_size=4, stride=2, padding=1),
+        )
+
+    def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        h = self.net(with_cond(z, cond)).reshape(-1, *self.small)  # [B, 2 * channels, ~H / 4, ~W / 4]
+        _, height, width = self.image_shape
+        pixels = self.conv(h)[..., :height, :width].sigmoid()  # [B, C, H, W]
+        return to_images(pixels, self.image_shape)  # [B, H, W] or [B, C, H, W]
+
+
+ARCHITECTURES = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
+
+
+# --- The demo -----------------------------------------------------------------------------------
+
+
+class DemoVAE(nn.Module):
+    """The layers that the handout suggests to begin with: 784-400-2d and d-400-784.
+
+    Layers only. The encoder's 2d numbers are `mu` and `logvar`; to turn them into a VAE is the lab.
+    """
+
+    def __init__(self, latent_dim: int = 20, image_shape: Shape = MNIST_SHAPE) -> None:
+        super().__init__()
+        self.encoder = MLPEncoder(2 * latent_dim, image_shape)  # [B, H, W] -> [B, 2 * latent_dim]
+        self.decoder = MLPDecoder(latent_dim, image_shape)  # [B, latent_dim] -> [B, H, W]
