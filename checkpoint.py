@@ -1,0 +1,124 @@
+"""What a checkpoint holds, how it is written and read, and how a model is built from it.
+
+A checkpoint is a dictionary: `task`, `config` (a `trainer.TrainConfig` as a dictionary), `epoch`,
+`best_loss`, `model` (the weights) and, in `last.pt`, `optimizer`. `config["model_args"]` and the task
+rebuild the model, so that a checkpoint's path is all that a command needs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common import LabError, write_file
+
+MODEL_CLASSES = {"VAE0label": "VAE", "Genwithlabel": "GenModel"}  # the class of each task in submission.py
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: CUDA, else Apple's MPS, else the CPU. Raises: LabError if the one named isn't there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device in available if available[device])
+    if not available[name]:
+        raise LabError(f"this machine, or this build of torch, has no {name} device: use --device auto")
+    return torch.device(name)
+
+
+def resolve_model_args(submission: ModuleType, task: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the task's model is built with: `options`, and the model's own defaults for the rest.
+
+    Stored in full, so that a checkpoint stays readable when a default changes. Defaults that are not
+    plain values (a class, say) can't be stored and are left to the model.
+    Raises: LabError if the model doesn't take an option.
+    """
+    name = MODEL_CLASSES[task]
+    try:
+        bound = inspect.signature(getattr(submission, name)).bind(**options)
+    except TypeError as error:
+        raise LabError(
+            f"{name} in submission.py doesn't take these options ({error}): leave them out"
+        ) from error
+    bound.apply_defaults()
+    plain = (bool, int, float, str, tuple, type(None))
+    return {key: value for key, value in bound.arguments.items() if isinstance(value, plain)}
+
+
+def build_model(submission: ModuleType, task: str, model_args: dict[str, Any]) -> nn.Module:
+    """The task's model, freshly initialised."""
+    return getattr(submission, MODEL_CLASSES[task])(**model_args)
+
+
+def _canonical(value: Any) -> Any:
+    """A copy that pickles to the same bytes as any equal value.
+
+    Pickle writes an object that it meets twice as a reference. Whether two equal strings are one object
+    depends on where they come from (a loaded checkpoint, say), so equal strings are made one here, and
+    containers new.
+    """
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_canonical(item) for item in value)
+    return sys.intern(value) if isinstance(value, str) else value
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all; see `common.write_file`. Equal ones are equal files."""
+    buffer = io.BytesIO()
+    torch.save(_canonical(checkpoint), buffer)
+    write_file(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, task: str | None = None) -> dict[str, Any]:
+    """Read a checkpoint of this lab onto the CPU, running no code that it may hold.
+
+    Raises: LabError if there is none, it is damaged, it is something else, or it is not of `task`.
+    """
+    if not path.is_file():
+        raise LabError(f"there is no checkpoint {path}: python train.py --task {task or 'TASK'} makes one")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can raise anything
+        raise LabError(
+            f"{path} is damaged, or not a checkpoint of this lab ({type(error).__name__})"
+        ) from error
+    keys, config_keys = {"task", "config", "epoch", "model"}, {"dataset", "model_args"}
+    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
+        raise LabError(f"{path} is not a checkpoint of this lab: it should hold {', '.join(sorted(keys))}")
+    config = checkpoint["config"]
+    if (
+        checkpoint["task"] not in MODEL_CLASSES
+        or not isinstance(config, dict)
+        or not config_keys <= config.keys()
+    ):
+        raise LabError(f"{path} is not a checkpoint of this lab: its task or its configuration is unknown")
+    if task is not None and checkpoint["task"] != task:
+        raise LabError(f"{path} is of the task {checkpoint['task']}, not {task}")
+    return checkpoint
+
+
+def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
+    """Put a checkpoint's weights into `model`. Raises: LabError if they don't fit."""
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise LabError(
+            f"the weights in {path} don't fit {type(model).__name__} in submission.py ({reason}): "
+            "use the submission.py it was trained with, or train again"
+        ) from error
+
+
+def check_output(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Check what a model returned. Raises: LabError that says what the contract expects and what came."""
+    if not isinstance(value, Tensor) or value.shape != shape:
+        came = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise LabError(f"{name} must be a tensor of shape {list(shape)}, got {came}: see submission.py")

@@ -1,0 +1,251 @@
+"""The prepared 5:1:1 split and `MNISTDataset`.
+
+    python data_utils.py                                       # prepare whatever can be had
+    python data_utils.py --dataset mnist --data_dir FOLDER     # from the four idx files in FOLDER
+
+prepares dataset/<name>/{train,valid,test}.npz (`images` uint8 [N, 28, 28], `labels` uint8 [N]) and
+prints a table. `data_sources.py` says where the images come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch.utils.data._utils.collate import default_collate_fn_map
+
+from common import LabError, Parser, make_folder, run, write_file
+from data_sources import (
+    IMAGE_SIZE,
+    ROOT,
+    SPLITS,
+    TORCHVISION,
+    Arrays,
+    SourceUnavailableError,
+    download,
+    embedded_digits,
+    idx_folder,
+    last_line,
+    read_idx_folder,
+)
+
+DATASETS = ("auto", "digits", *TORCHVISION)
+DATA_DIR_VARIABLE = "VAE_LAB_DATA"
+
+# --- The prepared split -------------------------------------------------------------------------
+
+
+def split_path(dataset: str, split: str) -> Path:
+    """Where the prepared split lies."""
+    return ROOT / dataset / f"{split}.npz"
+
+
+def save_split(dataset: str, split: str, arrays: Arrays) -> None:
+    """Write one split; see `common.write_file`."""
+    make_folder(ROOT / dataset)
+    buffer = io.BytesIO()
+    np.savez(buffer, images=arrays[0], labels=arrays[1])
+    write_file(split_path(dataset, split), buffer.getvalue())
+
+
+def load_split(dataset: str, split: str) -> Arrays:
+    """Read one prepared split. Raises: LabError that names the file if it isn't whole."""
+    path = split_path(dataset, split)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, labels = file["images"], file["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise LabError(f"{path} is damaged ({last_line(error)}): delete it, it will be made again") from error
+    good = images.dtype == labels.dtype == np.uint8 and images.ndim == 3 and labels.shape == images.shape[:1]
+    if (
+        not good
+        or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE)
+        or labels.max(initial=0) > 9
+        or not len(images)
+    ):
+        raise LabError(
+            f"{path} should hold images uint8 [N, 28, 28] and labels uint8 [N] of 0 to 9; it holds "
+            f"{images.dtype} {list(images.shape)} and {labels.dtype} {list(labels.shape)}"
+        )
+    return images, labels
+
+
+def prepare(
+    dataset: str = "auto", data_dir: str | Path | None = None, splits: Sequence[str] = SPLITS
+) -> tuple[str, str]:
+    """Make sure that `splits` are prepared. Returns: (the data's name, a line that says where it is from).
+
+    The sources in order: the prepared split; the idx files in `data_dir` (default: what the variable
+    VAE_LAB_DATA names) or in dataset/raw/; a download; and, for `auto` alone, scikit-learn's digits.
+    Raises: LabError where `dataset` can't be had, or the idx files are not in order.
+    """
+    data_dir = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+    data_dir = Path(data_dir) if data_dir else None
+    if dataset not in DATASETS:
+        raise LabError(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
+    if dataset != "auto":
+        return dataset, _prepare(dataset, data_dir, splits)
+    try:
+        return "mnist", _prepare("mnist", data_dir, splits)
+    except SourceUnavailableError as error:
+        return "digits", f"{_prepare('digits', None, splits)}, because MNIST can't be had: {error}"
+
+
+def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str]) -> str:
+    folder = idx_folder(dataset, data_dir) if dataset in TORCHVISION else None
+    if all(split_path(dataset, split).is_file() for split in splits):
+        return f"{dataset}, from the prepared split in {ROOT / dataset}/"
+    if dataset == "digits":
+        arrays, source = embedded_digits(), "scikit-learn's embedded digits"
+    elif folder is not None:
+        arrays, source = read_idx_folder(folder, dataset), f"the idx files in {folder}"
+    elif any(split_path(dataset, split).exists() for split in SPLITS):
+        # A course hands out some splits and keeps others: that is no reason to fetch what is kept.
+        missing = ", ".join(split for split in splits if not split_path(dataset, split).is_file())
+        raise LabError(
+            f"{ROOT / dataset}/ has no {missing} split: use one it has, or name the idx files by --data_dir"
+        )
+    else:
+        arrays, source = download(dataset), "torchvision's download"
+    for split in SPLITS:
+        save_split(dataset, split, arrays[split])
+    return f"{dataset}, from {source}"
+
+
+# --- The dataset --------------------------------------------------------------------------------
+
+
+class Sample(NamedTuple):
+    """One item: image float32 [28, 28] in [0, 1], label int64 []."""
+
+    image: Tensor
+    label: Tensor
+
+
+class Batch(Sequence):
+    """A batch fetched at once, which is also the sequence of its samples.
+
+    A `DataLoader` collates samples into `(images, labels)`; for a `Batch` that is already done.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels  # float32 [B, 28, 28], int64 [B]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> Sample:
+        return Sample(self.images[i], self.labels[i])
+
+
+def _collate(samples: Sequence[Sample], *, collate_fn_map: dict | None = None) -> tuple[Tensor, Tensor]:
+    if isinstance(samples, Batch):
+        return samples.images, samples.labels
+    images, labels = zip(*samples, strict=True)
+    return torch.stack(images), torch.stack(labels)
+
+
+# PyTorch's documented way to teach the default collate function a type.
+default_collate_fn_map[Sample] = _collate
+
+
+class MNISTDataset(Dataset):
+    """One split, held in memory as uint8. Items are `(image float32 [28, 28] in [0, 1], label int64)`.
+
+    Its arguments are `prepare`'s; `name` says which data it holds. `DataLoader(dataset, batch_size=128)`
+    fetches each batch with one index.
+    """
+
+    def __init__(
+        self, split: str = "train", dataset: str = "auto", data_dir: str | Path | None = None
+    ) -> None:
+        if split not in SPLITS:
+            raise LabError(f"unknown split '{split}': choose one of {', '.join(SPLITS)}")
+        self.split = split
+        self.name, self.source = prepare(dataset, data_dir, [split])
+        images, labels = load_split(self.name, split)
+        self.images = torch.from_numpy(images)  # uint8 [N, 28, 28]
+        self.labels = torch.from_numpy(labels).long()  # [N]
+
+    def to(self, device: torch.device) -> MNISTDataset:
+        """Move the data to `device`; batches are made there from then on. Returns: itself."""
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+        return self
+
+    def keep_first(self, n: int) -> None:
+        """Forget all but the first `n` images."""
+        self.images, self.labels = self.images[:n], self.labels[:n]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.images[index].float() / 255, self.labels[index])
+
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
+        indices = torch.as_tensor(indices, device=self.images.device)
+        return Batch(self.images[indices].float() / 255, self.labels[indices])
+
+    def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """All images in batches, by default in the order they are stored. The last one may be smaller."""
+        order = torch.arange(len(self)) if order is None else order
+        return (self.__getitems__(indices) for indices in order.to(self.images.device).split(batch_size))
+
+
+# --- Command line -------------------------------------------------------------------------------
+
+
+def add_dataset_option(parser: Parser) -> None:
+    """`--dataset`, of the commands that choose the data."""
+    parser.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        default="auto",
+        help="auto: MNIST if it can be had, else scikit-learn's digits; any other insists (default: auto)",
+    )
+
+
+def add_data_dir_option(parser: Parser) -> None:
+    """`--data_dir`, of every command that reads data."""
+    parser.add_argument(
+        "--data_dir",
+        metavar="FOLDER",
+        type=Path,
+        help=f"the folder of the four idx files, gzipped or not (default: what {DATA_DIR_VARIABLE} names, "
+        f"then {ROOT / 'raw'}/, then a download)",
+    )
+
+
+def table(dataset: str) -> str:
+    """The prepared splits of `dataset`: images, images of each class, checksum."""
+    lines = [f"{'split':<6} {'images':>7}  {' '.join(f'{label:>5}' for label in range(10))}  sha256"]
+    for split in SPLITS:
+        images, labels = load_split(dataset, split)
+        counts = " ".join(f"{count:>5}" for count in np.bincount(labels, minlength=10))
+        checksum = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()[:16]
+        lines.append(f"{split:<6} {len(images):>7}  {counts}  {checksum}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prepare a data set's three splits and describe them."""
+    parser = Parser(description=__doc__)
+    add_dataset_option(parser)
+    add_data_dir_option(parser)
+    args = parser.parse_args()
+    name, source = prepare(args.dataset, args.data_dir)
+    print(f"data: {source}\n{table(name)}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,164 @@
+"""Reconstruct a split and generate 1,000 images of each label with a trained model.
+
+    python inference.py --checkpoint_path outputs/VAE0label/best.pt
+
+writes outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8 [10, 1000, 28, 28],
+`hyperparams.json`, and the pictures `recon.png` (originals above reconstructions) and `gen.png`.
+`grade.py` scores them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import submission
+from checkpoint import MODEL_CLASSES, build_model, check_output, choose_device, load_checkpoint, load_weights
+from common import (
+    TASKS,
+    LabError,
+    Parser,
+    image_grid,
+    make_folder,
+    number,
+    png_bytes,
+    run,
+    task_name,
+    write_file,
+    write_json,
+    write_npy,
+)
+from data_utils import SPLITS, MNISTDataset, add_data_dir_option
+from metrics import to_uint8
+
+GEN_PER_LABEL = 1000
+BATCH = 1000
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--checkpoint_path", required=True, type=Path, help="a best.pt or last.pt of train.py"
+    )
+    parser.add_argument(
+        "--task", type=task_name, help=f"insist that the checkpoint is of this task: {' or '.join(TASKS)}"
+    )
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="valid",
+        help="the images to reconstruct: valid to tune on, test for what you report (default: valid)",
+    )
+    add_data_dir_option(parser)
+    parser.add_argument(
+        "--output_dir", type=Path, default="outputs", help="root of what is written (default: outputs)"
+    )
+    parser.add_argument("--save_png", action="store_true", help="also write a PNG file for each image")
+    parser.add_argument(
+        "--seed", type=number(int, 0), default=0, help="decides the generated images (default: 0)"
+    )
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="auto: the fastest"
+    )
+    return parser.parse_args()
+
+
+def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """A model's images, checked, as uint8. Raises: LabError if the shape is wrong or a pixel isn't finite."""
+    check_output(name, images, shape)
+    if not torch.isfinite(images).all():
+        raise LabError(f"{name} holds nan or infinite pixels: the training went wrong, train again")
+    return to_uint8(images).cpu().numpy()
+
+
+@torch.no_grad()
+def reconstruct(
+    model: nn.Module, dataset: MNISTDataset, latent_dim: int, use_labels: bool, bar: tqdm
+) -> np.ndarray:
+    """Reconstruct all images from their mu. Returns: uint8, as many and of the same shape."""
+    recons = []
+    for batch in dataset.batches(BATCH):
+        recon, mu, _ = model(batch.images, batch.labels if use_labels else None)
+        check_output("mu", mu, (len(batch), latent_dim))
+        recons.append(as_saved("recon", recon, batch.images.shape))
+        bar.update(len(batch))
+    return np.concatenate(recons)
+
+
+@torch.no_grad()
+def generate(model: nn.Module, image_shape: tuple[int, ...], device: torch.device, bar: tqdm) -> np.ndarray:
+    """Generate `GEN_PER_LABEL` images of each label. Returns: uint8 [10, GEN_PER_LABEL, ...]."""
+    images = []
+    for label in range(10):
+        labels = torch.full((GEN_PER_LABEL,), label, device=device)
+        images.append(
+            as_saved("what generate returns", model.generate(labels), (GEN_PER_LABEL, *image_shape))
+        )
+        bar.update(GEN_PER_LABEL)
+    return np.stack(images)
+
+
+def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
+    """`recon/recon_<i>.png` and `gen/<label>/<i>.png`."""
+    make_folder(folder / "recon")
+    for i, image in enumerate(tqdm(recon, desc="recon/*.png", disable=None)):
+        write_file(folder / "recon" / f"recon_{i}.png", png_bytes(image), sync=False)
+    for label, images in enumerate(tqdm(gen, desc="gen/*/*.png", disable=None)):
+        make_folder(folder / "gen" / str(label))
+        for i, image in enumerate(images):
+            write_file(folder / "gen" / str(label) / f"{i}.png", png_bytes(image), sync=False)
+
+
+def write_pictures(folder: Path, images: np.ndarray, recon: np.ndarray, gen: np.ndarray) -> None:
+    """`recon.png`: rows of originals, each above its reconstructions. `gen.png`: a row a label."""
+    rows = [
+        row
+        for start in range(0, min(50, len(images)), 10)
+        for row in (images[start:][:10], recon[start:][:10])
+    ]
+    write_file(folder / "recon.png", png_bytes(image_grid(np.concatenate(rows), columns=10)))
+    write_file(folder / "gen.png", png_bytes(image_grid(np.concatenate(gen[:, :10]), columns=10)))
+
+
+def main() -> None:
+    """Load the checkpoint's model, run it, write what it made."""
+    args = parse_args()
+    checkpoint = load_checkpoint(args.checkpoint_path, args.task)
+    task, config = checkpoint["task"], checkpoint["config"]
+    dataset = MNISTDataset(args.split, config["dataset"], args.data_dir)
+    device = choose_device(args.device)
+    model = build_model(submission, task, config["model_args"]).to(device).eval()
+    load_weights(model, checkpoint, args.checkpoint_path)
+    dataset.to(device)
+    print(f"{MODEL_CLASSES[task]} of epoch {checkpoint['epoch']}, {args.split} split of {dataset.source}")
+
+    torch.manual_seed(args.seed)
+    latent_dim = config["model_args"]["latent_dim"]
+    with tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
+        recon = reconstruct(model, dataset, latent_dim, task == "Genwithlabel", bar)
+        gen = generate(model, recon.shape[1:], device, bar)
+
+    folder = make_folder(args.output_dir / task / args.split)
+    # Written last, taken away first: outputs with a hyperparams.json are whole and of one model.
+    (folder / "hyperparams.json").unlink(missing_ok=True)
+    write_npy(folder / "recon.npy", recon)
+    write_npy(folder / "gen.npy", gen)
+    write_pictures(folder, dataset.images.cpu().numpy(), recon, gen)
+    if args.save_png:
+        write_pngs(folder, recon, gen)
+    hyperparams = {"task": task, "latent_dim": latent_dim, "dataset": dataset.name, "split": args.split}
+    write_json(
+        folder / "hyperparams.json",
+        hyperparams | {"seed": args.seed, "checkpoint": str(args.checkpoint_path)},
+    )
+    print(f"wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png")
+
+
+if __name__ == "__main__":
+    run(main)

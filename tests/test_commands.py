@@ -1,0 +1,180 @@
+"""The main job as a user runs it, and the mistakes a user makes: one clear line, exit code 2."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPO, fail, run_command, succeed
+from PIL import Image
+
+TRAIN = ("train.py", "--task", "VAE0label", "--dataset", "digits")
+
+
+# --- The main job -------------------------------------------------------------------------------
+
+
+def test_outputs_of_the_main_job(main_job: Path) -> None:
+    for task in ("VAE0label", "Genwithlabel"):
+        folder = main_job / "outputs" / task / "valid"
+        recon, gen = np.load(folder / "recon.npy"), np.load(folder / "gen.npy")
+        assert (recon.dtype, recon.shape) == (np.uint8, (257, 28, 28))
+        assert (gen.dtype, gen.shape) == (np.uint8, (10, 1000, 28, 28))
+        assert json.loads((folder / "hyperparams.json").read_text()) == {
+            "task": task, "latent_dim": 12, "dataset": "digits", "split": "valid", "seed": 0,
+            "checkpoint": f"outputs/{task}/best.pt",
+        }  # fmt: skip
+
+
+def test_pictures_show_the_arrays(main_job: Path) -> None:
+    folder = main_job / "outputs/Genwithlabel/valid"
+    recon, gen = np.load(folder / "recon.npy"), np.load(folder / "gen.npy")
+    with np.load(main_job / "dataset/digits/valid.npz") as file:
+        images = file["images"]
+
+    def cell(name: str, row: int, column: int) -> np.ndarray:
+        """A cell of a grid: 28 pixels and a gap of 2, twice enlarged."""
+        grid = np.asarray(Image.open(folder / name))[::2, ::2]
+        assert grid.shape == (302, 302)
+        return grid[2 + 30 * row :, 2 + 30 * column :][:28, :28]
+
+    np.testing.assert_array_equal(cell("gen.png", 6, 3), gen[6, 3])
+    np.testing.assert_array_equal(cell("recon.png", 2, 5), images[15])
+    np.testing.assert_array_equal(cell("recon.png", 3, 5), recon[15])
+
+
+def test_conditional_samples_look_like_their_label(main_job: Path) -> None:
+    """A classifier trained on real digits reads most of the asked-for labels."""
+    from sklearn.linear_model import LogisticRegression
+
+    with np.load(main_job / "dataset/digits/train.npz") as file:
+        classifier = LogisticRegression(max_iter=1000).fit(
+            file["images"].reshape(-1, 784) / 255, file["labels"]
+        )
+    gen = np.load(main_job / "outputs/Genwithlabel/valid/gen.npy")[:, :50].reshape(-1, 784) / 255
+    assert classifier.score(gen, np.repeat(np.arange(10), 50)) > 0.8
+
+
+def test_inference_repeats_itself_and_follows_its_seed(main_job: Path, change) -> None:
+    cwd = change(main_job)
+    before = {path: path.read_bytes() for path in cwd.glob("outputs/Genwithlabel/valid/*.npy")}
+    infer = ("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt")
+    succeed(*infer, cwd=cwd)
+    assert {path: path.read_bytes() for path in before} == before
+    succeed(*infer, "--seed", 1, cwd=cwd)
+    changed = [path.name for path, data in before.items() if path.read_bytes() != data]
+    assert changed == ["gen.npy"]
+
+
+def test_each_split_is_graded_on_its_own(main_job: Path, change) -> None:
+    cwd = change(main_job)
+    succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/last.pt", "--split", "test", cwd=cwd)
+    out = succeed("grade.py", "--split", "test", cwd=cwd)
+    assert "VAE0label on digits test: 257 images" in out
+    assert list(json.loads((cwd / "outputs/grade_result.json").read_text())) == ["VAE0label"]
+
+
+@pytest.mark.parametrize("spelling", ["VAEOlabel", "VAEwolabel"])
+def test_spellings_of_printed_handouts(tmp_path: Path, spelling: str) -> None:
+    succeed("train.py", "--task", spelling, "--dataset", "digits", "--test_run", cwd=tmp_path)
+    assert (tmp_path / "outputs/test_run/VAE0label/best.pt").exists()
+
+
+# --- Mistakes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (
+            ("train.py", "--task", "VAE1label"),
+            "unknown task 'VAE1label': choose one of VAE0label, Genwithlabel",
+        ),
+        (("train.py",), "the following arguments are required: --task"),
+        ((*TRAIN, "--latent_dims", 3), "unrecognized arguments: --latent_dims"),
+        ((*TRAIN, "--latent", 3), "unrecognized arguments: --latent"),
+        (("train.py", "--task", "VAE0label", "--dataset", "emnist"), "invalid choice: 'emnist'"),
+        ((*TRAIN, "--latent_dim", 0), "--latent_dim: expected an integer of at least 1, got '0'"),
+        ((*TRAIN, "--latent_dim", -3), "--latent_dim: expected an integer of at least 1, got '-3'"),
+        ((*TRAIN, "--latent_dim", 785), "--latent_dim: expected at most 784, an image's pixels, got 785"),
+        ((*TRAIN, "--latent_dim", "many"), "--latent_dim: expected an integer"),
+        ((*TRAIN, "--var", 0), "--var: expected a number above 0, got '0'"),
+        ((*TRAIN, "--lr", "nan"), "--lr: expected a number above 0, got 'nan'"),
+        ((*TRAIN, "--lr", "inf"), "--lr: expected a number above 0, got 'inf'"),
+        ((*TRAIN, "--epochs", "1.5"), "--epochs: expected an integer of at least 1, got '1.5'"),
+        ((*TRAIN, "--device", "cuda"), "has no cuda device: use --device auto"),
+        (
+            ("train.py", "--task", "VAE0label", "--data_dir", "empty"),
+            "empty holds no train-images-idx3-ubyte",
+        ),
+        (("train.py", "--task", "VAE0label", "--data_dir", "nowhere"), "can't read the data folder nowhere"),
+        (("train.py", "--task", "VAE0label", "--data_dir", "file"), "can't read the data folder file"),
+        ((*TRAIN, "--output_dir", "file"), "can't make the folder file/VAE0label"),
+        ((*TRAIN, "--output_dir", "/proc/x"), "can't make the folder /proc/x"),
+        (("inference.py",), "the following arguments are required: --checkpoint_path"),
+        (
+            ("inference.py", "--checkpoint_path", "no.pt"),
+            "there is no checkpoint no.pt: python train.py --task",
+        ),
+        (("inference.py", "--checkpoint_path", "empty"), "there is no checkpoint empty"),
+        (("inference.py", "--checkpoint_path", "no.pt", "--split", "all"), "invalid choice: 'all'"),
+        (("inference.py", "--checkpoint_path", "no.pt", "--task", "GAN"), "unknown task 'GAN'"),
+        (("grade.py", "--output_dir", "nowhere"), "nothing to grade in nowhere/<task>/valid/"),
+        (("data_utils.py", "--dataset", "imagenet"), "invalid choice: 'imagenet'"),
+    ],
+)
+def test_mistakes(tmp_path: Path, command: tuple, says: str) -> None:
+    if command[-1] == "cuda" and __import__("torch").cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    assert says in fail(*command, cwd=tmp_path)
+    assert not list(tmp_path.glob("**/*.pt"))
+
+
+@pytest.mark.parametrize("script", ["train.py", "inference.py", "grade.py", "data_utils.py"])
+def test_help_explains_every_option(tmp_path: Path, script: str) -> None:
+    out = succeed(script, "--help", cwd=tmp_path)
+    options = [line for line in out.splitlines() if line.startswith("  --")]
+    assert len(options) >= 2
+    wrapped = out.split("options:")[1].replace("\n                        ", " ")
+    for line in (line for line in wrapped.splitlines() if line.startswith("  --")):
+        assert len(line.split("  ")[-1]) > 15, line
+
+
+def test_a_folder_without_write_permission(tmp_path: Path) -> None:
+    import os
+
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert "can't make the folder" in fail(*TRAIN, "--output_dir", "locked", cwd=tmp_path)
+
+
+# --- The repository -----------------------------------------------------------------------------
+
+
+def test_scripts_are_valid_shell() -> None:
+    scripts = [*(REPO / "scripts").glob("*.sh"), REPO / ".ci/run"]
+    assert len(scripts) >= 3
+    for script in scripts:
+        assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not shutil.which("git") or not (REPO / ".git").exists(), reason="not a git checkout")
+def test_quickstart_leaves_no_trace_in_git(main_job: Path, change) -> None:
+    ignored = [
+        "dataset/digits/train.npz",
+        "outputs/VAE0label/best.pt",
+        ".venv/bin/python",
+        "dataset/raw/x.gz",
+    ]
+    listed = subprocess.run(
+        ["git", "check-ignore", *ignored], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert listed.stdout.split() == ignored
+    assert run_command("grade.py", "--help", cwd=REPO).returncode == 0

@@ -1,0 +1,437 @@
+"""Data: the idx reader, the split, the dataset, the sources and what happens when they fail."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MNIST_DIR, fail, succeed
+from torch.utils.data import ConcatDataset, DataLoader, Subset
+
+import data_sources
+import data_utils
+from common import LabError
+from data_utils import MNISTDataset
+
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """The idx format, written here from its description."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def small_set(seed: int = 0) -> dict[str, np.ndarray]:
+    """Sixty training and ten test images that no two share, with labels."""
+    rng = np.random.default_rng(seed)
+    return {
+        NAMES[0]: rng.integers(0, 256, (60, 28, 28), np.uint8),
+        NAMES[1]: np.arange(60, dtype=np.uint8) % 10,
+        NAMES[2]: rng.integers(0, 256, (10, 28, 28), np.uint8),
+        NAMES[3]: np.arange(10, dtype=np.uint8),
+    }
+
+
+def write_set(folder: Path, arrays: dict[str, np.ndarray], gz: bool = False) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        data = idx_bytes(array)
+        (folder / (f"{name}.gz" if gz else name)).write_bytes(gzip.compress(data) if gz else data)
+    return folder
+
+
+@pytest.fixture
+def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """A set of 60 + 10 images that the code takes for MNIST."""
+    arrays = small_set()
+    md5 = {
+        prefix: hashlib.md5(idx_bytes(arrays[f"{prefix}-images-idx3-ubyte"])).hexdigest()
+        for prefix in ("train", "t10k")
+    }
+    monkeypatch.setattr(data_sources, "MNIST_MD5", md5)
+    monkeypatch.setattr(data_sources, "IDX_PREFIXES", {"train": 60, "t10k": 10})
+    monkeypatch.setattr(data_sources, "VALID_IMAGES", 10)
+    return arrays
+
+
+# --- idx files and the split --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_split_keeps_the_official_order(in_tmp: Path, small_mnist: dict, gz: bool) -> None:
+    write_set(in_tmp / "files", small_mnist, gz)
+    assert data_utils.prepare("mnist", in_tmp / "files") == (
+        "mnist",
+        f"mnist, from the idx files in {in_tmp / 'files'}",
+    )
+    for split, images, labels in (
+        ("train", small_mnist[NAMES[0]][:50], small_mnist[NAMES[1]][:50]),
+        ("valid", small_mnist[NAMES[0]][50:], small_mnist[NAMES[1]][50:]),
+        ("test", small_mnist[NAMES[2]], small_mnist[NAMES[3]]),
+    ):
+        with np.load(f"dataset/mnist/{split}.npz", allow_pickle=False) as file:
+            assert file["images"].dtype == file["labels"].dtype == np.uint8
+            np.testing.assert_array_equal(file["images"], images)
+            np.testing.assert_array_equal(file["labels"], labels)
+
+
+@pytest.mark.parametrize("folder", ["dataset/raw", "dataset/raw/MNIST/raw", "data/MNIST/raw", "by_variable"])
+def test_files_are_found_where_people_have_them(in_tmp, small_mnist, folder, monkeypatch) -> None:
+    write_set(in_tmp / folder, small_mnist)
+    monkeypatch.setattr(data_utils, "download", lambda dataset: pytest.fail("downloaded what is there"))
+    if folder == "by_variable":
+        monkeypatch.setenv("VAE_LAB_DATA", "by_variable")
+    name, source = data_utils.prepare("auto", "data" if folder.startswith("data/") else None)
+    assert (name, source) == ("mnist", f"mnist, from the idx files in {folder}")
+
+
+def corrupt(arrays: dict[str, np.ndarray], kind: str, folder: Path) -> str:
+    """Write the set with one fault. Returns: the name of the file that an error should give."""
+    write_set(folder, arrays, gz=True)
+    images, labels = folder / f"{NAMES[0]}.gz", folder / f"{NAMES[1]}.gz"
+    whole = idx_bytes(arrays[NAMES[0]])
+    match kind:
+        case "magic number":
+            images.write_bytes(gzip.compress(b"\0\0\x0d\3" + whole[4:]))
+        case "wrong size":
+            images.write_bytes(gzip.compress(whole[:-1]))
+        case "too long":
+            images.write_bytes(gzip.compress(whole + b"\0"))
+        case "truncated":
+            images.write_bytes(images.read_bytes()[:-500])
+        case "not gzip":
+            images.write_bytes(whole)
+        case "flipped bit":
+            data = bytearray(images.read_bytes())
+            data[len(data) // 2] ^= 1
+            images.write_bytes(data)
+        case "empty":
+            images.write_bytes(gzip.compress(b""))
+        case "header only":
+            images.write_bytes(gzip.compress(whole[:9]))
+        case "other shape":
+            images.write_bytes(gzip.compress(idx_bytes(np.zeros((60, 32, 32), np.uint8))))
+        case "label 10":
+            labels.write_bytes(gzip.compress(idx_bytes(np.full(60, 10, np.uint8))))
+            return labels.name
+        case "lengths":
+            labels.write_bytes(gzip.compress(idx_bytes(np.zeros(59, np.uint8))))
+        case "fewer images":
+            images.write_bytes(gzip.compress(idx_bytes(arrays[NAMES[0]][:50])))
+            labels.write_bytes(gzip.compress(idx_bytes(arrays[NAMES[1]][:50])))
+        case "other images":
+            images.write_bytes(gzip.compress(idx_bytes(255 - arrays[NAMES[0]])))
+        case "missing labels":
+            labels.unlink()
+            return labels.name.removesuffix(".gz")
+    return images.name
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("magic number", "magic number 3331, expected 2051"),
+        ("wrong size", "47,039 bytes of data, its header promises 60 x 28 x 28 = 47,040"),
+        ("too long", "47,041 bytes of data"),
+        ("truncated", "truncated gzip"),
+        ("not gzip", "not a whole gzip"),
+        ("flipped bit", "not a whole gzip"),
+        ("empty", "magic number"),
+        ("header only", "ends within its header"),
+        ("other shape", "32 x 32, expected 28 x 28"),
+        ("label 10", "holds the label 10: labels are 0 to 9"),
+        ("lengths", "60 images, but .* 59 labels"),
+        ("fewer images", "holds 50 images, expected 60"),
+        ("other images", "does not hold MNIST's images"),
+        ("missing labels", "all four idx files are needed"),
+    ],
+)
+def test_a_faulty_file_is_named_with_its_fault(in_tmp, small_mnist, kind: str, says: str) -> None:
+    name = corrupt(small_mnist, kind, in_tmp / "files")
+    with pytest.raises(LabError, match=says) as error:
+        data_utils.prepare("mnist", in_tmp / "files")
+    assert name in str(error.value)
+    assert not Path("dataset/mnist").exists()
+
+
+def test_mnist_is_not_taken_for_another_set(in_tmp, small_mnist) -> None:
+    write_set(in_tmp / "files", small_mnist)
+    with pytest.raises(LabError, match="holds MNIST's own images"):
+        data_utils.prepare("fashion", in_tmp / "files")
+    write_set(in_tmp / "other", small_set(seed=1))
+    assert data_utils.prepare("fashion", in_tmp / "other")[0] == "fashion"
+
+
+def test_a_named_folder_without_files_is_an_error_whatever_else_is_there(in_tmp, small_mnist) -> None:
+    write_set(in_tmp / "dataset/raw", small_mnist)
+    data_utils.prepare("mnist")
+    (in_tmp / "empty").mkdir()
+    for folder in ("empty", "missing", "dataset/mnist"):
+        with pytest.raises(LabError, match=folder):
+            data_utils.prepare("auto", folder)
+
+
+def test_two_splits_are_enough_where_the_third_is_kept(in_tmp, small_mnist, monkeypatch) -> None:
+    write_set(in_tmp / "files", small_mnist)
+    data_utils.prepare("mnist", in_tmp / "files")
+    Path("dataset/mnist/test.npz").unlink()
+    monkeypatch.setattr(data_utils, "download", lambda dataset: pytest.fail("fetched what was kept back"))
+    assert len(MNISTDataset("train")) == 50
+    with pytest.raises(LabError, match="has no test split"):
+        MNISTDataset("test")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "float", "label", "empty", "keys"])
+def test_a_damaged_split_is_named(in_tmp, damage: str) -> None:
+    data_utils.prepare("digits")
+    path = Path("dataset/digits/train.npz")
+    images, labels = data_utils.load_split("digits", "train")
+    match damage:
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:-2000])
+        case "text":
+            path.write_text("not an archive")
+        case "pickle":
+            np.savez(path, images=np.array([{}], dtype=object), labels=labels)
+        case "float":
+            np.savez(path, images=images / 255, labels=labels)
+        case "label":
+            np.savez(path, images=images, labels=labels + 10)
+        case "empty":
+            np.savez(path, images=images[:0], labels=labels[:0])
+        case "keys":
+            np.savez(path, x=images, y=labels)
+    with pytest.raises(LabError, match=r"digits.train\.npz"):
+        MNISTDataset("train", "digits")
+
+
+def test_digits_are_real_split_five_to_one_to_one_and_never_change(in_tmp) -> None:
+    from sklearn.datasets import load_digits
+
+    parts = {split: MNISTDataset(split, "digits") for split in data_utils.SPLITS}
+    assert [len(part) for part in parts.values()] == [1283, 257, 257]
+    labels = torch.cat([part.labels for part in parts.values()])
+    assert labels.bincount().tolist() == np.bincount(load_digits().target).tolist()
+    images = torch.cat([part.images for part in parts.values()])
+    assert len(images.flatten(1).unique(dim=0)) > 1790  # nothing is drawn twice
+    # Shrunk again, they are scikit-learn's own images.
+    shrunk = (
+        torch.nn.functional.interpolate(images[:, None].double(), size=(8, 8), mode="area")[:, 0] / 255 * 16
+    )
+    originals = torch.from_numpy(load_digits().images)[np.random.RandomState(0).permutation(1797)]
+    assert torch.corrcoef(torch.stack([shrunk.flatten(), originals.flatten()]))[0, 1] > 0.95
+    assert hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16] == "64c52040fee4c952"
+
+
+# --- The dataset --------------------------------------------------------------------------------
+
+
+def test_items_are_what_the_contract_says(in_tmp) -> None:
+    dataset = MNISTDataset("valid", "digits")
+    image, label = dataset[3]
+    assert image.dtype == torch.float32
+    assert image.shape == (28, 28)
+    assert 0 <= image.min() < image.max() <= 1
+    assert label.dtype == torch.int64
+    assert torch.equal((image * 255).round().to(torch.uint8), dataset.images[3])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_ordinary_loader_gets_whole_batches(in_tmp, workers: int, monkeypatch) -> None:
+    dataset = MNISTDataset("valid", "digits")
+    expected = torch.stack([dataset[i].image for i in range(len(dataset))])
+    monkeypatch.setattr(MNISTDataset, "__getitem__", lambda *_: pytest.fail("fetched one image at a time"))
+    batches = list(DataLoader(dataset, batch_size=100, num_workers=workers))
+    assert [len(labels) for _, labels in batches] == [100, 100, 57]
+    assert torch.equal(torch.cat([images for images, _ in batches]), expected)
+    assert torch.equal(torch.cat([labels for _, labels in batches]), dataset.labels)
+
+
+def test_shuffled_subset_and_joined_loaders_agree_with_single_items(in_tmp) -> None:
+    dataset = MNISTDataset("valid", "digits")
+    subset = Subset(dataset, [5, 2, 9])
+    images, labels = next(iter(DataLoader(subset, batch_size=3)))
+    assert torch.equal(images, torch.stack([dataset[i].image for i in (5, 2, 9)]))
+    assert labels.tolist() == [int(dataset[i].label) for i in (5, 2, 9)]
+    joined, _ = next(iter(DataLoader(ConcatDataset([subset, subset]), batch_size=6)))  # has no __getitems__
+    assert torch.equal(joined, torch.cat([images, images]))
+    shuffled = torch.cat([labels for _, labels in DataLoader(dataset, batch_size=64, shuffle=True)])
+    assert shuffled.bincount().tolist() == dataset.labels.bincount().tolist()
+    assert not torch.equal(shuffled, dataset.labels)
+
+
+# --- Downloads ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def torchvision_mnist(monkeypatch: pytest.MonkeyPatch):
+    """torchvision's MNIST class. Its import needs two operators that its binary can't bring here."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[module]
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torchvision_mnist.library = library  # operators live as long as their library
+    from torchvision import datasets
+
+    return datasets.MNIST
+
+
+@pytest.fixture
+def server(in_tmp: Path):
+    """A web server of this machine: it serves the folder `www`, and can be told to misbehave."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        mode = "good"
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, directory=str(in_tmp / "www"), **kwargs)
+
+        def log_message(self, *args) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            if Handler.mode == "silent":
+                time.sleep(30)
+            elif Handler.mode == "breaks" and "t10k" in self.path:
+                self.send_response(200)
+                self.send_header("Content-Length", "100000")
+                self.end_headers()
+                self.wfile.write(b"half")  # and the connection closes
+            else:
+                super().do_GET()
+
+    http_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http_server.daemon_threads = True
+    threading.Thread(target=http_server.serve_forever, daemon=True).start()
+    yield Handler, f"http://127.0.0.1:{http_server.server_port}/"
+    http_server.shutdown()
+
+
+@pytest.fixture
+def mirror(in_tmp, small_mnist, server, torchvision_mnist, monkeypatch):
+    """torchvision's download pointed at the local server, which holds the small set."""
+    handler, url = server
+    write_set(in_tmp / "www", small_mnist, gz=True)
+    resources = [
+        (f"{name}.gz", hashlib.md5((in_tmp / f"www/{name}.gz").read_bytes()).hexdigest()) for name in NAMES
+    ]
+    monkeypatch.setattr(torchvision_mnist, "mirrors", [url])
+    monkeypatch.setattr(torchvision_mnist, "resources", resources)
+    return handler
+
+
+def test_download(mirror, small_mnist) -> None:
+    assert data_utils.prepare("auto") == ("mnist", "mnist, from torchvision's download")
+    np.testing.assert_array_equal(data_utils.load_split("mnist", "test")[0], small_mnist[NAMES[2]])
+    assert sorted(path.name for path in Path("dataset").iterdir()) == ["mnist"]
+
+
+@pytest.mark.parametrize("fault", ["breaks", "wrong checksum", "missing"])
+def test_a_download_that_breaks_leaves_no_file(mirror, in_tmp, fault: str) -> None:
+    if fault == "breaks":
+        mirror.mode = "breaks"
+    elif fault == "wrong checksum":
+        (in_tmp / f"www/{NAMES[3]}.gz").write_bytes(gzip.compress(b"something else"))
+    else:
+        (in_tmp / f"www/{NAMES[3]}.gz").unlink()
+    with pytest.raises(LabError, match="mnist can't be downloaded"):
+        data_utils.prepare("mnist")
+    assert list(Path("dataset").iterdir()) == []
+    name, source = data_utils.prepare("auto")
+    assert name == "digits"
+    assert "because MNIST can't be had" in source
+
+
+def test_a_silent_server_is_given_up_in_time(mirror, monkeypatch) -> None:
+    monkeypatch.setattr(data_sources, "STALL_SECONDS", 1)
+    mirror.mode = "silent"
+    start = time.monotonic()
+    with pytest.raises(LabError, match="stood still for 1 s"):
+        data_utils.prepare("mnist")
+    assert time.monotonic() - start < 4
+    assert data_sources.CONNECT_SECONDS < 15
+    assert list(Path("dataset").iterdir()) == []
+
+
+def test_without_a_usable_torchvision_one_line_says_so(tmp_path: Path) -> None:
+    # A torchvision that fails on import as the real one does beside a mismatched torch.
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision/__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    env = {"PYTHONPATH": str(tmp_path)}
+    line = fail("data_utils.py", "--dataset", "kmnist", cwd=tmp_path, env=env)
+    assert "torchvision, which downloads kmnist, can't be loaded beside torch" in line
+    out = succeed("data_utils.py", cwd=tmp_path, env=env)
+    assert out.startswith(
+        "data: digits, from scikit-learn's embedded digits, because MNIST can't be had: torchvision"
+    )
+
+
+def test_no_other_module_imports_torchvision(tmp_path: Path) -> None:
+    code = "import train, inference, grade, sys; sys.exit('torchvision' in sys.modules)"
+    repo = str(Path(data_utils.__file__).parent)
+    assert subprocess.run([sys.executable, "-c", code], cwd=repo, check=False).returncode == 0
+
+
+# --- The command --------------------------------------------------------------------------------
+
+
+def test_two_at_once_leave_whole_files(tmp_path: Path) -> None:
+    script = Path(data_utils.__file__)
+    command = [sys.executable, str(script), "--dataset", "digits"]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert len({process.communicate()[0].split("\n", 1)[1] for process in both}) == 1
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "dataset/digits").iterdir()) == [
+        "test.npz",
+        "train.npz",
+        "valid.npz",
+    ]
+
+
+@pytest.mark.mnist
+def test_the_real_mnist(tmp_path: Path) -> None:
+    out = succeed("data_utils.py", "--dataset", "mnist", "--data_dir", MNIST_DIR, cwd=tmp_path)
+    rows = {line.split()[0]: line.split() for line in out.splitlines()[2:]}
+    assert [rows[split][1] for split in data_utils.SPLITS] == ["50000", "10000", "10000"]
+    assert rows["test"][2:12] == [
+        "980",
+        "1135",
+        "1032",
+        "1010",
+        "982",
+        "892",
+        "958",
+        "1028",
+        "974",
+        "1009",
+    ]  # as published
+    parts = [("train", 0, 50_000, 0), ("valid", 50_000, 10_000, 0), ("test", 0, 10_000, 2)]
+    for split, offset, count, name in parts:
+        raw = gzip.decompress((MNIST_DIR / f"{NAMES[name]}.gz").read_bytes())[16 + 784 * offset :][
+            : 784 * count
+        ]
+        with np.load(tmp_path / f"dataset/mnist/{split}.npz") as file:
+            assert file["images"].tobytes() == raw
+    line = fail("data_utils.py", "--dataset", "kmnist", "--data_dir", MNIST_DIR, cwd=tmp_path)
+    assert "holds MNIST's own images" in line

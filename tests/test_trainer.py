@@ -1,0 +1,357 @@
+"""Training: interrupted and resumed runs, lost losses, full disks, and models that students write."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPO, fail, run_command, succeed
+
+from checkpoint import load_checkpoint
+
+SMALL = ("train.py", "--task", "Genwithlabel", "--dataset", "digits", "--arch", "mlp", "--hidden_dim", "32")
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_seconds(log: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in log]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run of sixty epochs."""
+    cwd = tmp_path_factory.mktemp("whole_run")
+    succeed(*SMALL, "--epochs", 60, cwd=cwd)
+    return cwd / "outputs/Genwithlabel"
+
+
+# --- What a run leaves --------------------------------------------------------------------------
+
+
+def test_files_of_a_run(whole_run: Path) -> None:
+    names = {path.name for path in whole_run.iterdir() if path.name != ".lock"}
+    assert names == {"config.json", "log.jsonl", "last.pt", "best.pt", "loss_curve.png", "samples"}
+    assert len(list((whole_run / "samples").iterdir())) == 60
+    log = rows(whole_run)
+    assert [row["epoch"] for row in log] == list(range(1, 61))
+    assert all(
+        row["valid_loss"] == pytest.approx(row["valid_recon_term"] + row["valid_kl_term"]) for row in log
+    )
+    assert log[-1]["train_loss"] < log[0]["train_loss"] / 2
+    assert log[-1]["valid_ssim"] > log[0]["valid_ssim"]
+    config = json.loads((whole_run / "config.json").read_text())
+    assert (config["dataset"], config["model_args"]["hidden_dim"], config["epochs"]) == ("digits", 32, 60)
+    best, last = load_checkpoint(whole_run / "best.pt"), load_checkpoint(whole_run / "last.pt")
+    assert best["epoch"] == min(log, key=lambda row: row["valid_loss"])["epoch"]
+    assert last["epoch"] == 60
+    assert "optimizer" in last
+
+
+def test_the_logged_quality_is_the_graded_one(main_job: Path) -> None:
+    for task, grade in json.loads((main_job / "outputs/grade_result.json").read_text()).items():
+        best = min(rows(main_job / "outputs" / task), key=lambda row: row["valid_loss"])
+        assert best["valid_mse"] == pytest.approx(grade["mse"], abs=1e-6)
+        assert best["valid_ssim"] == pytest.approx(grade["ssim"], abs=1e-5)
+
+
+def test_seed_decides_the_result(whole_run: Path, tmp_path: Path) -> None:
+    succeed(*SMALL, "--epochs", 2, "--output_dir", "a", cwd=tmp_path)
+    succeed(*SMALL, "--epochs", 2, "--output_dir", "b", cwd=tmp_path)
+    succeed(*SMALL, "--epochs", 2, "--output_dir", "c", "--seed", 1, cwd=tmp_path)
+    a, b, c = (digest(tmp_path / name / "Genwithlabel/last.pt") for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPO / "train.py"), *SMALL[1:], "--test_run"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    drawn = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end has closed
+        while more := os.read(ours, 4096):
+            drawn += more
+    assert process.wait() == 0
+    for text in (b"epoch 1/1", b"100%", b"loss=", b"step/s"):
+        assert text in drawn
+
+
+# --- Resume -------------------------------------------------------------------------------------
+
+
+def test_killed_at_five_moments_the_result_is_bit_identical(whole_run: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    command = [sys.executable, str(REPO / "train.py"), *SMALL[1:], "--epochs", "60", "--resume"]
+    folder, resumed_from = tmp_path / "outputs/Genwithlabel", []
+    for kill in range(6):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if kill == 5:
+            assert process.wait(timeout=120) == 0, process.stderr.read()
+            break
+        # Wait for training to move, then strike at a random moment of an epoch.
+        before = digest(folder / "last.pt") if (folder / "last.pt").exists() else ""
+        while not (folder / "last.pt").exists() or digest(folder / "last.pt") == before:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        resumed_from.append(load_checkpoint(folder / "last.pt")["epoch"])
+    assert 0 < resumed_from[-1] < 60
+    assert len(set(resumed_from)) > 1
+    for name in ("last.pt", "best.pt"):
+        assert digest(folder / name) == digest(whole_run / name)
+    for name in ("samples/epoch_001.png", "samples/epoch_060.png", "config.json"):
+        assert digest(folder / name) == digest(whole_run / name)
+    assert without_seconds(rows(folder)) == without_seconds(rows(whole_run))
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_resuming_goes_on_for_more_epochs_and_guards_the_rest(whole_run: Path, change) -> None:
+    folder = change(whole_run.parent.parent) / "outputs/Genwithlabel"
+    cwd = folder.parent.parent
+    line = fail(*SMALL, "--resume", "--lr", 0.1, cwd=cwd)
+    assert "the run to resume has lr 0.002, not 0.1" in line
+    assert "has latent_dim 20, not 3" in fail(*SMALL, "--resume", "--latent_dim", 3, cwd=cwd)
+    assert "has dataset digits, not mnist" in fail(*SMALL[:3], "--resume", "--dataset", "mnist", cwd=cwd)
+    before = digest(folder / "last.pt")
+    assert "60 of 60 epochs are done" in succeed("train.py", "--task", "Genwithlabel", "--resume", cwd=cwd)
+    assert digest(folder / "last.pt") == before
+    succeed("train.py", "--task", "Genwithlabel", "--resume", "--epochs", 61, cwd=cwd)
+    assert [row["epoch"] for row in rows(folder)] == list(range(1, 62))
+
+
+def test_a_run_is_not_replaced_unasked(whole_run: Path, change) -> None:
+    cwd = change(whole_run.parent.parent)
+    folder = cwd / "outputs/Genwithlabel"
+    before = digest(folder / "last.pt")
+    assert "already holds a run: go on with --resume, or replace it with --overwrite" in fail(*SMALL, cwd=cwd)
+    (folder / "valid").mkdir()  # outputs of the old model, which must not be graded as the new one's
+    assert "not allowed with argument" in fail(*SMALL, "--resume", "--overwrite", cwd=cwd)
+    assert digest(folder / "last.pt") == before
+    succeed(*SMALL, "--overwrite", "--epochs", 2, cwd=cwd)
+    assert len(rows(folder)) == len(list((folder / "samples").iterdir())) == 2
+    assert not (folder / "valid").exists()
+    (folder / "last.pt").unlink()
+    assert "already holds a run" in fail(*SMALL, "--resume", cwd=cwd)
+
+
+def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPO / "train.py"), *SMALL[1:], "--epochs", "500"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "outputs/Genwithlabel/last.pt").exists():
+            time.sleep(0.05)
+        for option in ("--resume", "--overwrite"):
+            line = fail(*SMALL, option, cwd=tmp_path)
+            assert f"another run is writing to {Path('outputs/Genwithlabel')}" in line
+    finally:
+        first.send_signal(signal.SIGINT)
+        assert first.wait() == 130
+    assert (tmp_path / "outputs/Genwithlabel/loss_curve.png").exists()
+
+
+def test_test_run_does_one_batch_of_everything_beside_the_run(whole_run: Path, change) -> None:
+    cwd = change(whole_run.parent.parent)
+    before = digest(cwd / "outputs/Genwithlabel/last.pt")
+    for _ in range(2):
+        succeed(*SMALL, "--test_run", cwd=cwd)
+    assert digest(cwd / "outputs/Genwithlabel/last.pt") == before
+    folder = cwd / "outputs/test_run/Genwithlabel"
+    assert [row["step"] for row in rows(folder)] == [1]
+    assert {path.name for path in whole_run.iterdir()} == {path.name for path in folder.iterdir()}
+
+
+# --- When it goes wrong -------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    line = fail(*SMALL, "--lr", 1e30, "--epochs", 3, cwd=tmp_path)
+    assert "the loss became" in line
+    assert "at step 1, in epoch 1; outputs/Genwithlabel/last.pt still holds epoch 0" in line
+    weights = load_checkpoint(tmp_path / "outputs/Genwithlabel/last.pt")["model"].values()
+    assert all(torch.isfinite(weight).all() for weight in weights)
+
+
+@pytest.mark.parametrize("size", [1000, 30_000])  # too little for a log and a picture; for a checkpoint
+def test_a_full_disk_leaves_the_earlier_files_whole(whole_run: Path, change, size: int) -> None:
+    cwd = change(whole_run.parent.parent)
+    folder = cwd / "outputs/Genwithlabel"
+    before = {path: digest(path) for path in folder.glob("*.pt")}
+    line = fail(
+        *SMALL, "--resume", "--epochs", 61, cwd=cwd,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )  # fmt: skip
+    assert "can't write" in line
+    assert "the file that was there before is untouched" in line or size == 1000
+    assert {path: digest(path) for path in folder.glob("*.pt")} == before
+    assert not list(folder.glob(".*.tmp"))
+    assert load_checkpoint(folder / "last.pt")["epoch"] == 60
+
+
+def damaged_checkpoint(path: Path, kind: str) -> None:
+    whole = torch.load(path, weights_only=True)
+    match kind:
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:-5000])
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("weights")
+        case "other":
+            torch.save(whole["model"], path)
+        case "list":
+            torch.save([1, 2], path)
+        case "config":
+            torch.save(whole | {"config": {}}, path)
+        case "code":
+            torch.save(whole | {"config": Path("a class that is not plain data")}, path)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "other", "list", "config", "code"])
+def test_a_damaged_checkpoint_is_named(whole_run: Path, change, kind: str) -> None:
+    cwd = change(whole_run.parent.parent)
+    path = "outputs/Genwithlabel/last.pt"
+    damaged_checkpoint(cwd / path, kind)
+    line = fail("inference.py", "--checkpoint_path", path, cwd=cwd)
+    assert path in line
+    assert "not a checkpoint of this lab" in line
+    if kind in ("truncated", "config"):
+        assert path in fail(*SMALL, "--resume", cwd=cwd)
+
+
+def test_a_checkpoint_of_the_other_task_or_of_another_model_is_refused(whole_run: Path, change) -> None:
+    cwd = change(whole_run.parent.parent)
+    path = cwd / "outputs/Genwithlabel/best.pt"
+    line = fail("inference.py", "--task", "VAEwolabel", "--checkpoint_path", path, cwd=cwd)
+    assert "is of the task Genwithlabel, not VAE0label" in line
+    (cwd / "outputs/VAE0label").mkdir()
+    shutil.copy(cwd / "outputs/Genwithlabel/last.pt", cwd / "outputs/VAE0label")
+    line = fail("train.py", "--task", "VAE0label", "--resume", cwd=cwd)
+    assert "is of the task Genwithlabel, not VAE0label" in line
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["config"]["model_args"]["latent_dim"] = 5
+    torch.save(checkpoint, path)
+    assert "don't fit GenModel in submission.py" in fail("inference.py", "--checkpoint_path", path, cwd=cwd)
+
+
+# --- Models that students write -----------------------------------------------------------------
+
+MINIMAL = '''
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    """The contract's first five calls and no more."""
+    def __init__(self, latent_dim):
+        super().__init__()
+        self.d = latent_dim
+        self.encoder, self.decoder = nn.Linear(784, 2 * latent_dim), nn.Linear(latent_dim, 784)
+    def encode(self, x, labels=None):
+        return self.encoder(x.flatten(1)).chunk(2, dim=1)
+    def decode(self, z, labels=None):
+        return self.decoder(z).sigmoid().view(-1, 28, 28)
+    def forward(self, x, labels=None):
+        assert labels is None, "VAE0label sees no labels"
+        mu, logvar = self.encode(x)
+        return self.decode(mu), mu, logvar
+    def generate(self, labels):
+        return self.decode(torch.randn(len(labels), self.d))
+
+def vae_loss(recon, x, mu, logvar, var):
+    recon_term, kl_term = (recon - x).square().sum() / len(x), mu.square().sum() / len(x)
+    return recon_term + kl_term, recon_term, kl_term
+'''
+
+STUDENT = ("train.py", "--task", "VAE0label", "--dataset", "digits", "--epochs", 2)
+
+
+@pytest.fixture
+def student(tmp_path: Path):
+    """A function that makes a copy of the lab with another submission.py; commands run in it."""
+    for path in REPO.glob("*.py"):
+        shutil.copy(path, tmp_path)
+
+    def write(submission: str) -> dict:
+        (tmp_path / "submission.py").write_text(submission)
+        return {"cwd": tmp_path, "repo": tmp_path}
+
+    return write
+
+
+def test_a_students_model_needs_five_calls_only(student) -> None:
+    lab = student(MINIMAL)
+    succeed(*STUDENT, "--latent_dim", 3, **lab)
+    succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
+    succeed("grade.py", **lab)
+    grade = json.loads((lab["cwd"] / "outputs/grade_result.json").read_text())
+    assert grade["VAE0label"]["latent_dim"] == 3
+    line = fail(*STUDENT, "--overwrite", "--arch", "mlp", **lab)
+    assert "VAE in submission.py doesn't take these options" in line
+
+
+def test_training_loss_replaces_vae_loss(student) -> None:
+    own = "    def training_loss(self, x, labels, var):\n        loss = self.decoder.bias.square().sum()\n"
+    own += "        return loss + 7, loss, torch.tensor(7.0)\n\ndef vae_loss("
+    lab = student(MINIMAL.replace("def vae_loss(", own, 1))
+    succeed(*STUDENT, **lab)
+    log = rows(lab["cwd"] / "outputs/VAE0label")
+    assert [row["valid_kl_term"] for row in log] == [7, 7]
+    assert log[1]["valid_recon_term"] < log[0]["valid_recon_term"]
+    assert 0 < log[0]["valid_ssim"] < 1
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "says"),
+    [
+        (".sigmoid().view(-1, 28, 28)", ".sigmoid()", "recon, .* of shape [128, 28, 28], got [128, 784]"),
+        ("(mu), mu, logvar", "(mu), mu[:, :5], logvar", "mu must be a tensor of shape [128, 20], got"),
+        ("return self.decode(mu), mu, logvar", "return self.decode(mu), mu, None", "logvar .* got NoneType"),
+    ],
+)  # fmt: skip
+def test_a_model_that_breaks_the_contract_is_told_how(student, good: str, bad: str, says: str) -> None:
+    lab = student(MINIMAL.replace(good, bad, 1))
+    line = fail(*STUDENT, **lab)
+    assert re.search(re.escape(says).replace(r"\.\*", ".*"), line), line
+
+
+def test_images_that_are_not_finite_are_not_written(student) -> None:
+    lab = student(MINIMAL)
+    succeed(*STUDENT, **lab)
+    (lab["cwd"] / "submission.py").write_text(MINIMAL.replace(".sigmoid()", ".log()"))
+    line = fail("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
+    assert "recon holds nan or infinite pixels" in line
+    assert not (lab["cwd"] / "outputs/VAE0label/valid").exists()
+
+
+def test_an_error_of_the_students_code_keeps_its_traceback(student) -> None:
+    lab = student(MINIMAL.replace("mu, logvar = self.encode(x)", "mu, logvar = self.encode(y)"))
+    result = run_command(*STUDENT, **lab)
+    assert result.returncode == 1
+    assert "NameError: name 'y' is not defined" in result.stderr

@@ -1,0 +1,204 @@
+"""Train one task's model.
+
+    python train.py --task VAE0label          # the VAE
+    python train.py --task Genwithlabel       # conditional generation
+
+The best model is in outputs/<task>/best.pt; inference.py takes it from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import submission
+from checkpoint import MODEL_CLASSES, build_model, choose_device, load_checkpoint, resolve_model_args
+from common import TASKS, LabError, Parser, lock, make_folder, number, run, task_name
+from data_utils import SPLITS, MNISTDataset, add_data_dir_option, add_dataset_option
+from metrics import PIXELS
+from model import ARCHITECTURES
+from trainer import TrainConfig, Trainer
+
+MODEL_OPTIONS = ("latent_dim", "arch", "hidden_dim")
+# VAE0label is scored on reconstruction alone, which a small variance favours. Genwithlabel's FID also asks
+# that N(0, I) be where the codes live, which a larger one brings about.
+DEFAULT_VAR = {"VAE0label": 0.01, "Genwithlabel": 0.1}
+DEFAULT_EPOCHS = 15
+DIGITS_EPOCHS = 150  # scikit-learn's digits are 40 times fewer images: more epochs, still fewer steps
+RUN_FILES = ("last.pt", "best.pt", "config.json", "log.jsonl", "loss_curve.png")
+
+
+def add_model_options(add: Callable) -> None:
+    """What the model is built with."""
+    add(
+        "--latent_dim", type=number(int, 1), help="size of the code z: smaller earns more bonus (default: 20)"
+    )
+    add("--arch", choices=sorted(ARCHITECTURES), help="conv scores best, mlp trains fastest (default: conv)")
+    add("--hidden_dim", type=number(int, 1), help="width of the dense layers (default: 256)")
+
+
+def add_training_options(add: Callable) -> None:
+    """How the model is trained. Defaults are in `TrainConfig` and in the constants above."""
+    add(
+        "--var",
+        type=number(float, 0, exclusive=True),
+        help="variance of a pixel in the loss: smaller weighs reconstruction more, larger the KL (default: "
+        "0.01 for VAE0label, which is scored on reconstruction alone; 0.1 for Genwithlabel, whose samples "
+        "need codes that lie like N(0, I))",
+    )
+    add(
+        "--epochs",
+        type=number(int, 1),
+        help=f"passes over the training images (default: {DEFAULT_EPOCHS}, after which little is gained; "
+        f"{DIGITS_EPOCHS} on digits, which has 40 times fewer images)",
+    )
+    add("--batch_size", type=number(int, 1), help="images a step: 128 suits a CPU (default: 128)")
+    add(
+        "--lr",
+        type=number(float, 0, exclusive=True),
+        help="AdamW's highest learning rate, after a warm-up and before half a cosine down to zero "
+        "(default: 0.002, about as high as stays stable)",
+    )
+    add("--weight_decay", type=number(float, 0), help="AdamW's decay (default: 0.01, PyTorch's own)")
+    add(
+        "--grad_clip",
+        type=number(float, 0, exclusive=True),
+        help="longest gradient allowed, in units of 1/(2 var), which the loss scales with: only the first "
+        "steps' and rare spikes are longer (default: 100)",
+    )
+    add("--seed", type=number(int, 0), help="first weights, order of images, noise (default: 0)")
+
+
+def add_run_options(group: argparse._ArgumentGroup) -> None:
+    """Where and how it runs: none of these changes the result."""
+    add = group.add_argument
+    add("--output_dir", default="outputs", help="the run goes to <output_dir>/<task>/ (default: outputs)")
+    add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="auto: the fastest there is")
+    add(
+        "--test_run",
+        action="store_true",
+        default=False,
+        help="one batch of everything, into <output_dir>/test_run/<task>/",
+    )
+    again = group.add_mutually_exclusive_group().add_argument
+    again(
+        "--resume",
+        action="store_true",
+        default=False,
+        help="go on from last.pt, with the options it was started with; start if there is none yet",
+    )
+    again("--overwrite", action="store_true", default=False, help="replace the run that is there")
+
+
+def parse_args() -> argparse.Namespace:
+    """The options. Those that decide the result are there only if given; the rest is filled in later."""
+    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--task", required=True, type=task_name, help=f"one of {', '.join(TASKS)}")
+
+    add_model_options(parser.add_argument_group("model").add_argument)
+    add_training_options(parser.add_argument_group("training").add_argument)
+    group = parser.add_argument_group("data")
+    add_dataset_option(group)
+    add_data_dir_option(group)
+    add_run_options(parser.add_argument_group("run"))
+    args = parser.parse_args()
+    if vars(args).get("latent_dim", 1) > PIXELS:
+        parser.error(
+            f"argument --latent_dim: expected at most {PIXELS}, an image's pixels, got {args.latent_dim}"
+        )
+    return args
+
+
+def check_resumable(given: dict[str, Any], saved: dict[str, Any]) -> None:
+    """The options given must agree with the run's. Raises: LabError that names those that don't."""
+    saved = saved | saved["model_args"]
+    differing = [key for key in given if key in saved and key != "epochs" and given[key] != saved[key]]
+    if differing:
+        key = differing[0]
+        raise LabError(f"the run to resume has {key} {saved[key]}, not {given[key]}: leave --{key} out, "
+                       "or start again with --overwrite")  # fmt: skip
+
+
+def make_config(given: dict[str, Any], saved: dict[str, Any] | None, dataset: str) -> TrainConfig:
+    """The configuration: what was given, else what the resumed run has, else the defaults."""
+    task = given["task"]
+    if saved is not None:
+        return TrainConfig(**saved | {"epochs": given.get("epochs", saved["epochs"])})
+    options = {key: given[key] for key in MODEL_OPTIONS if key in given}
+    defaults = {"var": DEFAULT_VAR[task], "epochs": DIGITS_EPOCHS if dataset == "digits" else DEFAULT_EPOCHS}
+    known = {key: given[key] for key in TrainConfig.__dataclass_fields__ if key in given}
+    model_args = resolve_model_args(submission, task, {"latent_dim": 20} | options)
+    return TrainConfig(**defaults | known | {"dataset": dataset, "model_args": model_args})
+
+
+def clear_run(folder: Path) -> None:
+    """Delete an earlier run's files, and the outputs that were made with its model."""
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in ("samples", *SPLITS):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def train(args: argparse.Namespace, folder: Path) -> None:
+    """Train into `folder`, which this process has locked."""
+    given = vars(args)
+    checkpoint = None
+    if args.resume and (folder / "last.pt").exists():
+        checkpoint = load_checkpoint(folder / "last.pt", args.task)
+    elif not args.overwrite and any((folder / name).exists() for name in RUN_FILES):
+        raise LabError(f"{folder} already holds a run: go on with --resume, or replace it with --overwrite")
+    elif args.resume:
+        print(f"{folder} holds nothing to resume: starting")
+
+    if checkpoint is not None:
+        asked = {key: value for key, value in given.items() if (key, value) != ("dataset", "auto")}
+        check_resumable(asked, checkpoint["config"])
+    dataset = checkpoint["config"]["dataset"] if checkpoint else given.get("dataset", "auto")
+    train_set, valid_set = (
+        MNISTDataset(split, dataset, given.get("data_dir")) for split in ("train", "valid")
+    )
+    config = make_config(given, checkpoint and checkpoint["config"], train_set.name)
+    if args.test_run:
+        config.epochs = 1
+        train_set.keep_first(config.batch_size)
+        valid_set.keep_first(config.batch_size)
+
+    torch.manual_seed(config.seed)  # the first weights
+    model = build_model(submission, args.task, config.model_args)
+    trainer = Trainer(
+        model, submission.vae_loss, config, train_set, valid_set, folder, choose_device(args.device)
+    )
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+    else:
+        clear_run(folder)
+    trainer.write_config()
+    options = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
+    print(f"data: {train_set.source}\nmodel: {MODEL_CLASSES[args.task]}({options}), on {trainer.device}")
+    if trainer.epoch:
+        print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
+    trainer.fit()
+    print(f"done: {folder / 'best.pt'}, {folder / 'loss_curve.png'}, {folder / 'samples'}/")
+
+
+def main() -> None:
+    """Parse the options and train."""
+    args = parse_args()
+    folder = Path(args.output_dir, "test_run" if args.test_run else "", args.task)
+    args.overwrite |= args.test_run
+    with lock(make_folder(folder)):
+        try:
+            train(args, folder)
+        except KeyboardInterrupt:
+            print(f"\nstopped: go on with python train.py --task {args.task} --resume", file=sys.stderr)
+            sys.exit(130)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,295 @@
+"""The training loop: epochs, validation, checkpoints, resume, log and pictures.
+
+A run leaves in its folder: `config.json`, `log.jsonl` (an object an epoch), `last.pt` (all that is needed
+to go on), `best.pt` (the model of the epoch with the lowest validation loss), `samples/` (the same codes
+decoded after each epoch) and `loss_curve.png`.
+
+A resumed run is bit-identical to an uninterrupted one on the same CPU with the same number of threads:
+the random state of an epoch depends on (seed, epoch) alone and the learning rate on the step alone, so
+`last.pt` needs to hold no more than the weights, the optimizer's state and the number of epochs done.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import metrics
+from checkpoint import check_output, load_weights, save_checkpoint
+from common import LabError, image_grid, make_folder, png_bytes, write_file, write_json
+
+CHECK_EVERY = 20  # steps between two looks at the losses: a look makes a GPU wait
+VALID_BATCH = 1000
+
+
+@dataclass
+class TrainConfig:
+    """All that decides the result of a run; `train.py --help` says why the values are what they are."""
+
+    task: str
+    dataset: str
+    model_args: dict[str, Any]  # what the model is built with
+    var: float
+    epochs: int
+    batch_size: int = 128
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    grad_clip: float = 100.0  # in units of 1 / (2 var), which the gradient is proportional to
+    warmup_steps: int = 100
+    seed: int = 0
+
+
+# --- The trainer --------------------------------------------------------------------------------
+
+
+class Trainer:
+    """Trains one model into one folder.
+
+    loss_fn: `submission.vae_loss`; a model with a method `training_loss(x, labels, var)` that returns the
+    same three terms is minimised by that instead. train_set, valid_set: `data_utils.MNISTDataset`s.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: Callable[..., tuple[Tensor, Tensor, Tensor]],
+        config: TrainConfig,
+        train_set,
+        valid_set,
+        folder: Path,
+        device: torch.device,
+    ) -> None:
+        self.model, self.loss_fn, self.config = model.to(device), loss_fn, config
+        self.train_set, self.valid_set = train_set.to(device), valid_set.to(device)
+        self.folder, self.device = folder, device
+        # Fused: one kernel updates all weights instead of several for each.
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+        self.steps_per_epoch = math.ceil(len(train_set) / config.batch_size)
+        self.epoch, self.best_loss, self.log = 0, math.inf, []
+        latent_dim = config.model_args["latent_dim"]
+        # The codes behind the sample grids: the same ones for every epoch, ten of each label.
+        self.fixed_z = torch.randn(100, latent_dim, generator=torch.Generator().manual_seed(config.seed))
+        self.fixed_labels = torch.arange(10).repeat_interleave(10)
+
+    def fit(self) -> None:
+        """Train up to `config.epochs`. Raises: LabError if the loss is no longer finite."""
+        if self.epoch == 0:
+            self.save("last.pt")  # from here on there is something to resume
+        total = self.config.epochs * self.steps_per_epoch
+        try:
+            with tqdm(
+                total=total, initial=self.epoch * self.steps_per_epoch, disable=None, unit="step"
+            ) as bar:
+                while self.epoch < self.config.epochs:
+                    self.fit_epoch(bar)
+        finally:
+            self.draw_loss_curve()
+
+    def fit_epoch(self, bar: tqdm) -> None:
+        """One epoch of training, its validation, and what it leaves in the folder."""
+        start = time.perf_counter()
+        self.seed_epoch()
+        bar.set_description(f"epoch {self.epoch + 1}/{self.config.epochs}")
+        train = self.train_epoch(bar)
+        valid = self.validate()
+        self.check_finite(torch.tensor([valid["loss"]]), (self.epoch + 1) * self.steps_per_epoch - 1)
+        self.epoch += 1
+        row = {"epoch": self.epoch, "step": self.epoch * self.steps_per_epoch}
+        row |= {f"train_{key}": value for key, value in train.items()}
+        row |= {f"valid_{key}": value for key, value in valid.items()}
+        row["seconds"] = round(time.perf_counter() - start, 3)
+        self.finish_epoch(row)
+        bar.write(
+            f"epoch {self.epoch:>3}/{self.config.epochs}  loss {train['loss']:.2f}  "
+            f"valid: loss {valid['loss']:.2f} = recon {valid['recon_term']:.2f} + kl {valid['kl_term']:.2f}  "
+            f"mse {valid['mse']:.5f}  "
+            f"ssim {valid['ssim']:.4f}  {row['seconds']:.1f} s"
+        )
+
+    def seed_epoch(self) -> None:
+        """Set every random state as a function of (seed, epoch); see the module's docstring."""
+        seed = (self.config.seed * 1_000_003 + self.epoch) % 2**32
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+    def learning_rate(self, step: int) -> float:
+        """A linear warm-up, then half a cosine down to zero."""
+        warmup = min(1.0, (step + 1) / self.config.warmup_steps)
+        progress = step / (self.config.epochs * self.steps_per_epoch)
+        return self.config.lr * warmup * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def labels_for_model(self, labels: Tensor) -> Tensor | None:
+        """The labels, for the task that is given them."""
+        return labels if self.config.task == "Genwithlabel" else None
+
+    def loss_terms(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(loss, recon_term, kl_term) as one tensor [3], in nats per image, and recon if it was made."""
+        if hasattr(self.model, "training_loss"):
+            return torch.stack(self.model.training_loss(x, labels, self.config.var)), None
+        recon, mu, logvar = self.model(x, labels)  # [B, 28, 28], [B, d], [B, d]
+        check_output("recon, the first output of forward,", recon, x.shape)
+        for name, value in (("mu", mu), ("logvar", logvar)):
+            check_output(name, value, (len(x), self.config.model_args["latent_dim"]))
+        return torch.stack(self.loss_fn(recon, x, mu, logvar, self.config.var)), recon
+
+    def train_epoch(self, bar: tqdm) -> dict[str, float]:
+        """One pass over the training images. Returns: the mean of each loss term."""
+        self.model.train()
+        sums, window = np.zeros(3), []
+        step = self.epoch * self.steps_per_epoch
+        order = torch.randperm(len(self.train_set))
+        for batch in self.train_set.batches(self.config.batch_size, order):
+            terms, _ = self.loss_terms(batch.images, self.labels_for_model(batch.labels))
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate(step)
+            self.optimizer.zero_grad()
+            terms[0].backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip / (2 * self.config.var))
+            self.optimizer.step()
+            step += 1
+            window.append(terms.detach() * len(batch))
+            if len(window) == CHECK_EVERY or step % self.steps_per_epoch == 0:
+                values = torch.stack(window).cpu()
+                self.check_finite(values[:, 0], step - len(window))
+                sums += values.double().sum(dim=0).numpy()
+                bar.update(len(window))
+                bar.set_postfix(loss=f"{values[-1, 0] / len(batch):.2f}")
+                window = []
+        return dict(
+            zip(("loss", "recon_term", "kl_term"), (sums / len(self.train_set)).tolist(), strict=True)
+        )
+
+    def check_finite(self, losses: Tensor, first_step: int) -> None:
+        """Stop at the first loss that is nan or infinite. losses: [n], of the steps from `first_step` on."""
+        bad = (~torch.isfinite(losses)).nonzero()
+        if len(bad):
+            at = first_step + int(bad[0])
+            raise LabError(
+                f"the loss became {losses[bad[0]].item()} at step {at}, in epoch {self.epoch + 1}; "
+                f"{self.folder / 'last.pt'} still holds epoch {self.epoch}. Start again with --overwrite and "
+                f"a lower --lr (it was {self.config.lr:g}) or a higher --var (it was {self.config.var:g})"
+            )
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The loss terms in eval mode (z = mu), and MSE and SSIM on uint8 as in the grade; all means."""
+        self.model.eval()
+        sums = torch.zeros(5, device=self.device)
+        for batch in self.valid_set.batches(VALID_BATCH):
+            x, labels = batch.images, self.labels_for_model(batch.labels)
+            terms, recon = self.loss_terms(x, labels)
+            if recon is None:
+                recon = self.model(x, labels)[0]
+            saved = metrics.to_uint8(recon).float() / 255
+            quality = torch.stack([metrics.mse(saved, x).sum(), metrics.ssim(saved, x).sum()])
+            sums += torch.cat([terms * len(batch), quality])
+        names = ("loss", "recon_term", "kl_term", "mse", "ssim")
+        return dict(zip(names, (sums / len(self.valid_set)).tolist(), strict=True))
+
+    # --- What a run leaves ---
+
+    def finish_epoch(self, row: dict[str, float]) -> None:
+        """Write the epoch's files. `last.pt` comes last: a run killed before it does the epoch again."""
+        self.draw_samples()
+        if row["valid_loss"] < self.best_loss:
+            self.best_loss = row["valid_loss"]
+            self.save("best.pt")
+        self.log.append(row)
+        write_file(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+        self.save("last.pt")
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint. `best.pt` has no optimizer: nothing is resumed from it."""
+        checkpoint = {
+            "task": self.config.task,
+            "config": asdict(self.config),
+            "epoch": self.epoch,
+            "best_loss": self.best_loss,
+            "model": self.model.state_dict(),
+        }
+        if name == "last.pt":
+            checkpoint["optimizer"] = self.optimizer.state_dict()
+        save_checkpoint(self.folder / name, checkpoint)
+
+    def resume(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from a `last.pt` that `load_checkpoint` read."""
+        path = self.folder / "last.pt"
+        load_weights(self.model, checkpoint, path)
+        try:
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.epoch, self.best_loss = checkpoint["epoch"], checkpoint["best_loss"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise LabError(f"{path} can't be resumed ({error}): start again with --overwrite") from error
+        self.log = [row for row in read_log(self.folder / "log.jsonl") if row["epoch"] <= self.epoch]
+
+    @torch.no_grad()
+    def draw_samples(self) -> None:
+        """`samples/epoch_NNN.png`: the fixed codes, decoded; a row a label."""
+        self.model.eval()
+        labels = self.labels_for_model(self.fixed_labels.to(self.device))
+        images = metrics.to_uint8(self.model.decode(self.fixed_z.to(self.device), labels))
+        path = make_folder(self.folder / "samples") / f"epoch_{self.epoch:03d}.png"
+        write_file(path, png_bytes(image_grid(images.cpu().numpy(), columns=10)))
+
+    def draw_loss_curve(self) -> None:
+        """`loss_curve.png` from the log: the loss and its two terms; MSE; SSIM."""
+        if not self.log:
+            return
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(11, 3.4), layout="constrained")
+        loss_axes, mse_axes, ssim_axes = figure.subplots(1, 3)
+        epochs = [row["epoch"] for row in self.log]
+        for key, label, style in (
+            ("loss", "loss", "-"),
+            ("recon_term", "reconstruction", "--"),
+            ("kl_term", "KL", ":"),
+        ):
+            for part, color in (("train", "tab:blue"), ("valid", "tab:orange")):
+                loss_axes.plot(
+                    epochs,
+                    [row[f"{part}_{key}"] for row in self.log],
+                    style,
+                    color=color,
+                    label=f"{part} {label}",
+                )
+        loss_axes.set(ylabel="nats per image", yscale="log")
+        loss_axes.legend(fontsize=7)
+        mse_axes.plot(epochs, [row["valid_mse"] for row in self.log], ".-", color="tab:orange")
+        mse_axes.set(ylabel="MSE (valid)", ylim=(0, None))
+        ssim_axes.plot(epochs, [row["valid_ssim"] for row in self.log], ".-", color="tab:orange")
+        ssim_axes.set(ylabel="SSIM (valid)")
+        for axes in (loss_axes, mse_axes, ssim_axes):
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        write_file(self.folder / "loss_curve.png", buffer.getvalue())
+
+    def write_config(self) -> None:
+        """`config.json`: the configuration, and what it ran on."""
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        about = {"device": str(self.device), "torch": torch.__version__, "parameters": count}
+        write_json(self.folder / "config.json", asdict(self.config) | about)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `log.jsonl`; none where there is none."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
