@@ -135,11 +135,18 @@ def write_npy(path: Path, array: np.ndarray) -> None:
     write_file(path, buffer.getvalue())
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Delete what a `write_file` that was killed left beside its files."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process alone. The system lets go of it however the process ends.
 
-    Raises: LabError if another process holds it. On Windows, which has no `fcntl`, nothing is locked.
+    If another process holds it: wait for that one, or raise LabError. On Windows, which has no `fcntl`,
+    nothing is locked.
     """
     try:
         import fcntl
@@ -149,14 +156,15 @@ def lock(folder: Path) -> Iterator[None]:
     try:
         file = (folder / ".lock").open("w")
     except OSError as error:
-        raise LabError(f"can't write into {folder}: {error.strerror}; name another --output_dir") from error
+        raise LabError(f"can't write into {folder}: {error.strerror}; name another folder") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LabError(
                 f"another run is writing to {folder}: wait for it, or name another --output_dir"
             ) from error
+        clear_leftovers(folder)
         yield
 
 

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import math
+import shutil
 import socket
 import struct
 import sys
@@ -176,6 +177,8 @@ def download(dataset: str) -> dict[str, Arrays]:
         ) from error
     folder = TORCHVISION[dataset]
     make_folder(ROOT)
+    for leftover in ROOT.glob(".download-*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=ROOT, ignore_cleanup_errors=True) as temporary:
         _fetch(getattr(datasets, folder), Path(temporary), dataset)
         return read_idx_folder(Path(temporary, folder, "raw"), dataset)

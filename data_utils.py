@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from common import LabError, Parser, make_folder, run, write_file
+from common import LabError, Parser, clear_leftovers, lock, make_folder, run, write_file
 from data_sources import (
     IMAGE_SIZE,
     ROOT,
@@ -52,7 +52,6 @@ def split_path(dataset: str, split: str) -> Path:
 
 def save_split(dataset: str, split: str, arrays: Arrays) -> None:
     """Write one split; see `common.write_file`."""
-    make_folder(ROOT / dataset)
     buffer = io.BytesIO()
     np.savez(buffer, images=arrays[0], labels=arrays[1])
     write_file(split_path(dataset, split), buffer.getvalue())
@@ -103,8 +102,16 @@ def prepare(
 
 def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str]) -> str:
     folder = idx_folder(dataset, data_dir) if dataset in TORCHVISION else None
+    prepared = f"{dataset}, from the prepared split in {ROOT / dataset}/"
     if all(split_path(dataset, split).is_file() for split in splits):
-        return f"{dataset}, from the prepared split in {ROOT / dataset}/"
+        return prepared
+    with lock(make_folder(ROOT), wait=True):
+        if all(split_path(dataset, split).is_file() for split in splits):
+            return prepared  # by the process that we waited for
+        return _fetch(dataset, folder, splits)
+
+
+def _fetch(dataset: str, folder: Path | None, splits: Sequence[str]) -> str:
     if dataset == "digits":
         arrays, source = embedded_digits(), "scikit-learn's embedded digits"
     elif folder is not None:
@@ -117,6 +124,7 @@ def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str]) -> str:
         )
     else:
         arrays, source = download(dataset), "torchvision's download"
+    clear_leftovers(make_folder(ROOT / dataset))
     for split in SPLITS:
         save_split(dataset, split, arrays[split])
     return f"{dataset}, from {source}"

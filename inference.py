@@ -24,6 +24,7 @@ from common import (
     LabError,
     Parser,
     image_grid,
+    lock,
     make_folder,
     number,
     png_bytes,
@@ -145,18 +146,17 @@ def main() -> None:
         gen = generate(model, recon.shape[1:], device, bar)
 
     folder = make_folder(args.output_dir / task / args.split)
-    # Written last, taken away first: outputs with a hyperparams.json are whole and of one model.
-    (folder / "hyperparams.json").unlink(missing_ok=True)
-    write_npy(folder / "recon.npy", recon)
-    write_npy(folder / "gen.npy", gen)
-    write_pictures(folder, dataset.images.cpu().numpy(), recon, gen)
-    if args.save_png:
-        write_pngs(folder, recon, gen)
-    hyperparams = {"task": task, "latent_dim": latent_dim, "dataset": dataset.name, "split": args.split}
-    write_json(
-        folder / "hyperparams.json",
-        hyperparams | {"seed": args.seed, "checkpoint": str(args.checkpoint_path)},
-    )
+    with lock(folder):
+        # Written last, taken away first: outputs with a hyperparams.json are whole and of one model.
+        (folder / "hyperparams.json").unlink(missing_ok=True)
+        write_npy(folder / "recon.npy", recon)
+        write_npy(folder / "gen.npy", gen)
+        write_pictures(folder, dataset.images.cpu().numpy(), recon, gen)
+        if args.save_png:
+            write_pngs(folder, recon, gen)
+        hyperparams = {"task": task, "latent_dim": latent_dim, "dataset": dataset.name, "split": args.split}
+        hyperparams |= {"seed": args.seed, "checkpoint": str(args.checkpoint_path)}
+        write_json(folder / "hyperparams.json", hyperparams)
     print(f"wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png")
 
 

@@ -11,6 +11,7 @@ the random state of an epoch depends on (seed, epoch) alone and the learning rat
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -44,9 +45,9 @@ class TrainConfig:
     var: float
     epochs: int
     batch_size: int = 128
-    lr: float = 2e-3
+    lr: float = 3e-3
     weight_decay: float = 1e-2
-    grad_clip: float = 100.0  # in units of 1 / (2 var), which the gradient is proportional to
+    grad_clip: float = 20.0  # in units of 1 / (2 var), which the gradient is proportional to
     warmup_steps: int = 100
     seed: int = 0
 
@@ -89,15 +90,16 @@ class Trainer:
         """Train up to `config.epochs`. Raises: LabError if the loss is no longer finite."""
         if self.epoch == 0:
             self.save("last.pt")  # from here on there is something to resume
-        total = self.config.epochs * self.steps_per_epoch
+        total, done = (epochs * self.steps_per_epoch for epochs in (self.config.epochs, self.epoch))
         try:
-            with tqdm(
-                total=total, initial=self.epoch * self.steps_per_epoch, disable=None, unit="step"
-            ) as bar:
+            with tqdm(total=total, initial=done, disable=None, unit="step") as bar:
                 while self.epoch < self.config.epochs:
                     self.fit_epoch(bar)
-        finally:
-            self.draw_loss_curve()
+        except BaseException:
+            with contextlib.suppress(LabError):  # what stopped the run is what the user should read
+                self.draw_loss_curve()
+            raise
+        self.draw_loss_curve()
 
     def fit_epoch(self, bar: tqdm) -> None:
         """One epoch of training, its validation, and what it leaves in the folder."""
@@ -250,29 +252,31 @@ class Trainer:
         if not self.log:
             return
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter
 
-        figure = Figure(figsize=(11, 3.4), layout="constrained")
+        figure = Figure(figsize=(12, 3.4), layout="constrained")
         loss_axes, mse_axes, ssim_axes = figure.subplots(1, 3)
         epochs = [row["epoch"] for row in self.log]
+
+        def plot(axes, key: str, style: str, color: str, label: str | None = None) -> None:
+            axes.plot(epochs, [row[key] for row in self.log], style, color=color, label=label, markersize=3)
+
         for key, label, style in (
-            ("loss", "loss", "-"),
-            ("recon_term", "reconstruction", "--"),
-            ("kl_term", "KL", ":"),
+            ("loss", "loss", ".-"),
+            ("recon_term", "recon", ".--"),
+            ("kl_term", "KL", ".:"),
         ):
             for part, color in (("train", "tab:blue"), ("valid", "tab:orange")):
-                loss_axes.plot(
-                    epochs,
-                    [row[f"{part}_{key}"] for row in self.log],
-                    style,
-                    color=color,
-                    label=f"{part} {label}",
-                )
-        loss_axes.set(ylabel="nats per image", yscale="log")
-        loss_axes.legend(fontsize=7)
-        mse_axes.plot(epochs, [row["valid_mse"] for row in self.log], ".-", color="tab:orange")
+                plot(loss_axes, f"{part}_{key}", style, color, f"{part} {label}")
+        plot(mse_axes, "valid_mse", ".-", "tab:orange")
+        plot(ssim_axes, "valid_ssim", ".-", "tab:orange")
+        loss_axes.set(ylabel="nats per image (valid: at z = mu)", yscale="log")
+        loss_axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        loss_axes.yaxis.set_major_formatter("{x:g}")
+        loss_axes.yaxis.set_minor_formatter(NullFormatter())
         mse_axes.set(ylabel="MSE (valid)", ylim=(0, None))
-        ssim_axes.plot(epochs, [row["valid_ssim"] for row in self.log], ".-", color="tab:orange")
         ssim_axes.set(ylabel="SSIM (valid)")
+        figure.legend(loc="outside right upper", fontsize=8)
         for axes in (loss_axes, mse_axes, ssim_axes):
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)

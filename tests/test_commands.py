@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,25 @@ def test_inference_repeats_itself_and_follows_its_seed(main_job: Path, change) -
     assert changed == ["gen.npy"]
 
 
+def test_outputs_of_a_killed_inference_are_not_graded(main_job: Path, change) -> None:
+    cwd = change(main_job)
+    folder = cwd / "outputs/Genwithlabel/valid"
+    infer = ("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt", "--split", "valid")
+    process = subprocess.Popen(
+        [sys.executable, str(REPO / infer[0]), *infer[1:], "--save_png"], cwd=cwd, stdout=subprocess.DEVNULL
+    )
+    while not (folder / "recon").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    (folder / ".gen.npy.1.tmp").write_bytes(b"what a kill during a write leaves")
+    assert "Genwithlabel is not there. To make it:" in succeed("grade.py", cwd=cwd)
+    succeed(*infer, cwd=cwd)
+    assert "Genwithlabel on digits valid" in succeed("grade.py", cwd=cwd)
+    assert not list(folder.glob(".*.tmp"))
+
+
 def test_each_split_is_graded_on_its_own(main_job: Path, change) -> None:
     cwd = change(main_job)
     succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/last.pt", "--split", "test", cwd=cwd)
@@ -106,6 +127,7 @@ def test_spellings_of_printed_handouts(tmp_path: Path, spelling: str) -> None:
         ((*TRAIN, "--lr", "nan"), "--lr: expected a number above 0, got 'nan'"),
         ((*TRAIN, "--lr", "inf"), "--lr: expected a number above 0, got 'inf'"),
         ((*TRAIN, "--epochs", "1.5"), "--epochs: expected an integer of at least 1, got '1.5'"),
+        ((*TRAIN, "--test_run", "--resume"), "argument --resume: not allowed with argument --test_run"),
         ((*TRAIN, "--device", "cuda"), "has no cuda device: use --device auto"),
         (
             ("train.py", "--task", "VAE0label", "--data_dir", "empty"),
