@@ -119,25 +119,33 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def check_resumable(given: dict[str, Any], saved: dict[str, Any]) -> None:
-    """The options given must agree with the run's. Raises: LabError that names those that don't."""
-    saved = saved | saved["model_args"]
-    differing = [key for key in given if key in saved and key != "epochs" and given[key] != saved[key]]
-    if differing:
-        key = differing[0]
-        raise LabError(f"the run to resume has {key} {saved[key]}, not {given[key]}: leave --{key} out, "
-                       "or start again with --overwrite")  # fmt: skip
+def to_resume(args: argparse.Namespace, folder: Path) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if any. Raises: LabError if it isn't the run that the options ask for."""
+    if args.resume and (folder / "last.pt").exists():
+        checkpoint = load_checkpoint(folder / "last.pt", args.task)
+        saved = checkpoint["config"] | checkpoint["config"]["model_args"]
+        for key in (*MODEL_OPTIONS, *TrainConfig.__dataclass_fields__):
+            given = vars(args).get(key, "auto")  # what decides the result is there only if given
+            if key != "epochs" and given != "auto" and given != saved.get(key):
+                raise LabError(
+                    f"the run to resume has {key} {saved.get(key)}, not {given}: leave --{key} out, "
+                    "or start again with --overwrite"
+                )
+        return checkpoint
+    if not args.overwrite and any((folder / name).exists() for name in RUN_FILES):
+        raise LabError(f"{folder} already holds a run: go on with --resume, or replace it with --overwrite")
+    if args.resume:
+        print(f"{folder} holds nothing to resume: starting")
+    return None
 
 
-def make_config(given: dict[str, Any], saved: dict[str, Any] | None, dataset: str) -> TrainConfig:
-    """The configuration: what was given, else what the resumed run has, else the defaults."""
+def make_config(given: dict[str, Any], dataset: str) -> TrainConfig:
+    """The configuration of a new run: what was given, and the defaults for the rest."""
     task = given["task"]
-    if saved is not None:
-        return TrainConfig(**saved | {"epochs": given.get("epochs", saved["epochs"])})
     options = {key: given[key] for key in MODEL_OPTIONS if key in given}
+    model_args = resolve_model_args(submission, task, {"latent_dim": DEFAULT_LATENT_DIM[task]} | options)
     defaults = {"var": DEFAULT_VAR[task], "epochs": DIGITS_EPOCHS if dataset == "digits" else DEFAULT_EPOCHS}
     known = {key: given[key] for key in TrainConfig.__dataclass_fields__ if key in given}
-    model_args = resolve_model_args(submission, task, {"latent_dim": DEFAULT_LATENT_DIM[task]} | options)
     return TrainConfig(**defaults | known | {"dataset": dataset, "model_args": model_args})
 
 
@@ -152,40 +160,31 @@ def clear_run(folder: Path) -> None:
 def train(args: argparse.Namespace, folder: Path) -> None:
     """Train into `folder`, which this process has locked."""
     given = vars(args)
-    checkpoint = None
-    if args.resume and (folder / "last.pt").exists():
-        checkpoint = load_checkpoint(folder / "last.pt", args.task)
-    elif not args.overwrite and any((folder / name).exists() for name in RUN_FILES):
-        raise LabError(f"{folder} already holds a run: go on with --resume, or replace it with --overwrite")
-    elif args.resume:
-        print(f"{folder} holds nothing to resume: starting")
-
-    if checkpoint is not None:
-        asked = {key: value for key, value in given.items() if (key, value) != ("dataset", "auto")}
-        check_resumable(asked, checkpoint["config"])
-    dataset = checkpoint["config"]["dataset"] if checkpoint else given.get("dataset", "auto")
-    train_set, valid_set = (
-        MNISTDataset(split, dataset, given.get("data_dir")) for split in ("train", "valid")
-    )
-    config = make_config(given, checkpoint and checkpoint["config"], train_set.name)
+    checkpoint = to_resume(args, folder)
+    dataset = checkpoint["config"]["dataset"] if checkpoint else args.dataset
+    sets = [MNISTDataset(split, dataset, given.get("data_dir")) for split in ("train", "valid")]
+    if checkpoint:
+        saved = checkpoint["config"]
+        config = TrainConfig(**saved | {"epochs": given.get("epochs", saved["epochs"])})
+    else:
+        config = make_config(given, sets[0].name)
     if args.test_run:
         config.epochs = 1
-        train_set.keep_first(config.batch_size)
-        valid_set.keep_first(config.batch_size)
+        for part in sets:
+            part.keep_first(config.batch_size)
 
+    device = choose_device(args.device)
     torch.manual_seed(config.seed)  # the first weights
     model = build_model(submission, args.task, config.model_args)
-    trainer = Trainer(
-        model, submission.vae_loss, config, train_set, valid_set, folder, choose_device(args.device)
-    )
-    if checkpoint is not None:
+    trainer = Trainer(model, submission.vae_loss, config, *sets, folder, device)
+    if checkpoint:
         trainer.resume(checkpoint)
     else:
         clear_run(folder)
     trainer.write_config()
     options = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
-    print(f"data: {train_set.source}\nmodel: {MODEL_CLASSES[args.task]}({options}), on {trainer.device}")
-    if trainer.epoch:
+    print(f"data: {sets[0].source}\nmodel: {MODEL_CLASSES[args.task]}({options}), on {device}")
+    if checkpoint:
         print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
     trainer.fit()
     print(f"done: {folder / 'best.pt'}, {folder / 'loss_curve.png'}, {folder / 'samples'}/")
