@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def from_submission(submission: ModuleType, name: str) -> Any:
+    """The class or function `name` of a submission. Raises: LabError if it has none."""
+    if not hasattr(submission, name):
+        raise LabError(f"submission.py has no {name}: see the contract at its top")
+    return getattr(submission, name)
+
+
 def resolve_model_args(submission: ModuleType, task: str, options: dict[str, Any]) -> dict[str, Any]:
     """What the task's model is built with: `options`, and the model's own defaults for the rest.
 
@@ -40,20 +48,21 @@ def resolve_model_args(submission: ModuleType, task: str, options: dict[str, Any
     Raises: LabError if the model doesn't take an option.
     """
     name = MODEL_CLASSES[task]
+    signature = inspect.signature(from_submission(submission, name))
     try:
-        bound = inspect.signature(getattr(submission, name)).bind(**options)
+        signature.bind(**options)
     except TypeError as error:
-        raise LabError(
-            f"{name} in submission.py doesn't take these options ({error}): leave them out"
-        ) from error
-    bound.apply_defaults()
+        raise LabError(f"{name} in submission.py takes other options ({error}) than {options}") from error
+    defaults = {key: parameter.default for key, parameter in signature.parameters.items()}
     plain = (bool, int, float, str, tuple, type(None))
-    return {key: value for key, value in bound.arguments.items() if isinstance(value, plain)}
+    return {key: value for key, value in defaults.items() if type(value) in plain} | options
 
 
 def build_model(submission: ModuleType, task: str, model_args: dict[str, Any]) -> nn.Module:
-    """The task's model, freshly initialised."""
-    return getattr(submission, MODEL_CLASSES[task])(**model_args)
+    """The task's model, freshly initialised. Raises: LabError if it doesn't take these options."""
+    return from_submission(submission, MODEL_CLASSES[task])(
+        **resolve_model_args(submission, task, model_args)
+    )
 
 
 def _canonical(value: Any) -> Any:
@@ -85,20 +94,22 @@ def load_checkpoint(path: Path, task: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         raise LabError(f"there is no checkpoint {path}: python train.py --task {task or 'TASK'} makes one")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load doesn't look at the checksums
+            if archive.testzip() is not None:
+                raise ValueError("a checksum is wrong")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise anything
         raise LabError(
             f"{path} is damaged, or not a checkpoint of this lab ({type(error).__name__})"
         ) from error
-    keys, config_keys = {"task", "config", "epoch", "model"}, {"dataset", "model_args"}
-    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
-        raise LabError(f"{path} is not a checkpoint of this lab: it should hold {', '.join(sorted(keys))}")
-    config = checkpoint["config"]
-    if (
-        checkpoint["task"] not in MODEL_CLASSES
-        or not isinstance(config, dict)
-        or not config_keys <= config.keys()
+    kinds = {"task": str, "config": dict, "epoch": int, "model": dict}
+    if not isinstance(checkpoint, dict) or any(
+        not isinstance(checkpoint.get(key), kind) for key, kind in kinds.items()
     ):
+        raise LabError(f"{path} is not a checkpoint of this lab: it should hold {', '.join(kinds)}")
+    dataset, model_args = (checkpoint["config"].get(key) for key in ("dataset", "model_args"))
+    known = checkpoint["task"] in MODEL_CLASSES and isinstance(dataset, str) and isinstance(model_args, dict)
+    if not known or type(model_args.get("latent_dim")) is not int:
         raise LabError(f"{path} is not a checkpoint of this lab: its task or its configuration is unknown")
     if task is not None and checkpoint["task"] != task:
         raise LabError(f"{path} is of the task {checkpoint['task']}, not {task}")
@@ -119,6 +130,15 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> No
 
 def check_output(name: str, value: Any, shape: tuple[int, ...]) -> None:
     """Check what a model returned. Raises: LabError that says what the contract expects and what came."""
-    if not isinstance(value, Tensor) or value.shape != shape:
-        came = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise LabError(f"{name} must be a tensor of shape {list(shape)}, got {came}: see submission.py")
+    if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
+        return
+    came = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise LabError(f"{name} must be a float tensor of shape {list(shape)}, got {came}: see submission.py")
+
+
+def check_triple(name: str, value: Any, expected: str) -> tuple:
+    """Check that a submission's function returned three things. Raises: LabError if it didn't."""
+    if isinstance(value, tuple) and len(value) == 3:
+        return value
+    came = f"{len(value)} values" if isinstance(value, tuple) else type(value).__name__
+    raise LabError(f"{name} must return {expected}, got {came}: see submission.py")

@@ -7,6 +7,7 @@ written beside its final place and moved there, so that a reader never meets hal
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -50,29 +51,42 @@ def task_name(text: str) -> str:
     return task
 
 
-def number(kind: type, minimum: float, exclusive: bool = False) -> Callable[[str], float]:
-    """An `argparse` type: a finite `kind` (int or float) of at least (or, `exclusive`, above) `minimum`."""
+def number(
+    kind: type, minimum: float, maximum: float = 2**31 - 1, exclusive: bool = False
+) -> Callable[[str], float]:
+    """An `argparse` type: a `kind` (int or float) from `minimum` (`exclusive`: above it) to `maximum`."""
 
     def parse(text: str) -> float:
         expected = f"expected {'an integer' if kind is int else 'a number'} "
-        expected += f"{'above' if exclusive else 'of at least'} {minimum:g}, got '{text}'"
+        expected += f"{'above' if exclusive else 'from'} {minimum:g} to {maximum:.10g}, got '{text}'"
         try:
             value = kind(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(expected) from error
-        if not minimum <= value < float("inf") or (exclusive and value == minimum):
+        if not minimum <= value <= maximum or (exclusive and value == minimum):
             raise argparse.ArgumentTypeError(expected)
         return value
 
     return parse
 
 
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line: the last one of an error's text (of several mirrors, the latest)."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def run(main: Callable[[], None]) -> None:
-    """Run a command line's `main`; a `LabError` becomes one line on stderr and exit code 2."""
+    """Run a command line's `main`. What the user can mend becomes one line on stderr and exit code 2."""
     try:
         main()
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has left, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # no permission, a folder where a file should be, a name too long, ...
+        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -121,11 +135,16 @@ def read_json(path: Path) -> dict:
     """The JSON object in `path`. Raises: LabError that names the file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabError(f"can't read {path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise LabError(f"can't read {path}: {reason(error)}") from error
     if not isinstance(value, dict):
         raise LabError(f"{path} should hold a JSON object, got {type(value).__name__}")
     return value
+
+
+def file_md5(path: Path) -> str | None:
+    """The md5 checksum of a file; None where there is none."""
+    return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import math
-import shutil
 import socket
 import struct
 import sys
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import LabError, make_folder
+from common import LabError, make_folder, reason
 
 SPLITS = ("train", "valid", "test")
 # The names that torchvision gives to the data sets that lie in four idx files.
@@ -35,9 +34,12 @@ ROOT = Path("dataset")  # in the folder that the command runs in, like outputs/
 IMAGE_SIZE = 28
 IDX_PREFIXES = {"train": 60_000, "t10k": 10_000}  # the files' names, and how many images each holds
 VALID_IMAGES = 10_000  # the last ones of the training file
-# md5 of MNIST's uncompressed image files. Other data sets use the same file names and sizes, so this is
-# what tells MNIST from them, and whole files from damaged ones.
-MNIST_MD5 = {"train": "6bbc9ace898e44ae57da46a324031adb", "t10k": "2646ac647ad5339dbf082846283269ea"}
+# md5 of MNIST's uncompressed files (images, labels). Other data sets use the same file names and sizes, so
+# this is what tells MNIST from them, and whole files from damaged ones.
+MNIST_MD5 = {
+    "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
+    "t10k": ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+}
 
 CONNECT_SECONDS = 5  # how long one mirror may keep silent
 STALL_SECONDS = 12  # how long the whole download may stand still before we do without it
@@ -111,14 +113,24 @@ def read_pair(folder: Path, prefix: str, dataset: str) -> Arrays:
         raise LabError(f"{label_path} holds the label {labels.max()}: labels are 0 to 9")
     if len(images) != IDX_PREFIXES[prefix]:
         raise LabError(f"{image_path} holds {len(images):,} images, expected {IDX_PREFIXES[prefix]:,}")
-    header = struct.pack(">4I", 8 << 8 | 3, *images.shape)
-    is_mnist = hashlib.md5(header + images.tobytes()).hexdigest() == MNIST_MD5[prefix]
-    if is_mnist != (dataset == "mnist"):
-        what = (
-            "holds MNIST's own images" if is_mnist else "does not hold MNIST's images (by its md5 checksum)"
-        )
-        raise LabError(f"{image_path} {what}: say what it is with --dataset, or fetch it again")
+    if dataset == "mnist":
+        for path, array, md5 in zip(
+            (image_path, label_path), (images, labels), MNIST_MD5[prefix], strict=True
+        ):
+            if idx_md5(array) != md5:
+                raise LabError(
+                    f"{path} is not MNIST's file (by its md5 checksum): fetch it again, "
+                    "or say by --dataset what it is"
+                )
+    elif idx_md5(images) == MNIST_MD5[prefix][0]:
+        raise LabError(f"{image_path} holds MNIST's images, not those of {dataset}: name another folder")
     return images, labels
+
+
+def idx_md5(array: np.ndarray) -> str:
+    """The md5 checksum of the uncompressed idx file that holds `array`."""
+    header = struct.pack(f">{1 + array.ndim}I", 8 << 8 | array.ndim, *array.shape)
+    return hashlib.md5(header + array.tobytes()).hexdigest()
 
 
 def read_idx_folder(folder: Path, dataset: str) -> dict[str, Arrays]:
@@ -134,6 +146,13 @@ def read_idx_folder(folder: Path, dataset: str) -> dict[str, Arrays]:
 # --- Sources ------------------------------------------------------------------------------------
 
 
+def raw_folders(dataset: str) -> list[Path]:
+    """The folders of the lab itself in which idx files are looked for."""
+    inside = ROOT / "raw" / TORCHVISION[dataset] / "raw"  # as torchvision lays them out
+    # Only MNIST may lie in dataset/raw/ itself: the other data sets' files have the same names.
+    return [ROOT / "raw", inside] if dataset == "mnist" else [inside]
+
+
 def idx_folder(dataset: str, data_dir: Path | None) -> Path | None:
     """The folder that holds the idx files of `dataset`, if there is one.
 
@@ -141,9 +160,7 @@ def idx_folder(dataset: str, data_dir: Path | None) -> Path | None:
     (`MNIST/raw/`). Raises: LabError if it doesn't.
     """
     inside = Path(TORCHVISION[dataset], "raw")
-    raw = ROOT / "raw"
-    # Only MNIST may lie in dataset/raw/ itself: the other data sets' files have the same names.
-    folders = [raw, raw / inside] if dataset == "mnist" else [raw / inside]
+    folders = raw_folders(dataset)
     if data_dir is not None:
         try:
             names = sorted(path.name for path in data_dir.iterdir())
@@ -173,12 +190,10 @@ def download(dataset: str) -> dict[str, Arrays]:
     except (ImportError, RuntimeError, OSError) as error:
         raise SourceUnavailableError(
             f"torchvision, which downloads {dataset}, can't be loaded beside torch {torch.__version__} "
-            f"({str(error).splitlines()[0]}): put the four idx files into {ROOT / 'raw'}/ instead"
+            f"({str(error).splitlines()[0]}): put the four idx files into {raw_folders(dataset)[0]}/ instead"
         ) from error
     folder = TORCHVISION[dataset]
     make_folder(ROOT)
-    for leftover in ROOT.glob(".download-*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=ROOT, ignore_cleanup_errors=True) as temporary:
         _fetch(getattr(datasets, folder), Path(temporary), dataset)
         return read_idx_folder(Path(temporary, folder, "raw"), dataset)
@@ -218,14 +233,9 @@ def _fetch(dataset_class: type, folder: Path, dataset: str) -> None:
     if thread.is_alive():
         raise SourceUnavailableError(f"the download of {dataset} stood still for {STALL_SECONDS} s")
     if failures:
-        raise SourceUnavailableError(
-            f"{dataset} can't be downloaded ({last_line(failures[0])})"
-        ) from failures[0]
-
-
-def last_line(error: Exception) -> str:
-    """The last line of an error's text: with several mirrors, the latest failure."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise SourceUnavailableError(f"{dataset} can't be downloaded ({reason(failures[0])})") from failures[
+            0
+        ]
 
 
 def embedded_digits() -> dict[str, Arrays]:

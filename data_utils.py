@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import zipfile
-import zlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from common import LabError, Parser, clear_leftovers, lock, make_folder, run, write_file
+from common import LabError, Parser, lock, make_folder, reason, run, write_file
 from data_sources import (
     IMAGE_SIZE,
     ROOT,
@@ -35,7 +35,6 @@ from data_sources import (
     download,
     embedded_digits,
     idx_folder,
-    last_line,
     read_idx_folder,
 )
 
@@ -50,11 +49,27 @@ def split_path(dataset: str, split: str) -> Path:
     return ROOT / dataset / f"{split}.npz"
 
 
-def save_split(dataset: str, split: str, arrays: Arrays) -> None:
-    """Write one split; see `common.write_file`."""
-    buffer = io.BytesIO()
-    np.savez(buffer, images=arrays[0], labels=arrays[1])
-    write_file(split_path(dataset, split), buffer.getvalue())
+def present_splits(dataset: str) -> list[str]:
+    """The splits that are prepared."""
+    return [split for split in SPLITS if split_path(dataset, split).is_file()]
+
+
+def save_splits(dataset: str, arrays: dict[str, Arrays]) -> None:
+    """Write the splits that are not there yet: all of them at once, or none.
+
+    A split that is there stays: course staff may have put it there.
+    """
+    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=ROOT) as temporary:
+        folder = make_folder(Path(temporary, dataset))
+        for split, (images, labels) in arrays.items():
+            buffer = io.BytesIO()
+            np.savez(buffer, images=images, labels=labels)
+            write_file(folder / f"{split}.npz", buffer.getvalue())
+        if not (ROOT / dataset).exists():
+            folder.rename(ROOT / dataset)
+            return
+        for split in set(SPLITS) - set(present_splits(dataset)):
+            (folder / f"{split}.npz").rename(split_path(dataset, split))
 
 
 def load_split(dataset: str, split: str) -> Arrays:
@@ -63,8 +78,11 @@ def load_split(dataset: str, split: str) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise LabError(f"{path} is damaged ({last_line(error)}): delete it, it will be made again") from error
+    except Exception as error:  # damaged bytes can raise anything
+        raise LabError(
+            f"{path} is damaged ({reason(error)}): delete {path.parent}/ to have it made again, "
+            "or get the file again from where it came"
+        ) from error
     good = images.dtype == labels.dtype == np.uint8 and images.ndim == 3 and labels.shape == images.shape[:1]
     if (
         not good
@@ -75,17 +93,19 @@ def load_split(dataset: str, split: str) -> Arrays:
         raise LabError(
             f"{path} should hold images uint8 [N, 28, 28] and labels uint8 [N] of 0 to 9; it holds "
             f"{images.dtype} {list(images.shape)} and {labels.dtype} {list(labels.shape)}"
+            + (f" of up to {labels.max()}" if good and len(labels) else "")
         )
     return images, labels
 
 
 def prepare(
-    dataset: str = "auto", data_dir: str | Path | None = None, splits: Sequence[str] = SPLITS
+    dataset: str = "auto", data_dir: str | Path | None = None, splits: Sequence[str] | None = None
 ) -> tuple[str, str]:
     """Make sure that `splits` are prepared. Returns: (the data's name, a line that says where it is from).
 
     The sources in order: the prepared split; the idx files in `data_dir` (default: what the variable
     VAE_LAB_DATA names) or in dataset/raw/; a download; and, for `auto` alone, scikit-learn's digits.
+    Where some splits were handed out and there are no idx files, `splits` = None is content with those.
     Raises: LabError where `dataset` can't be had, or the idx files are not in order.
     """
     data_dir = data_dir or os.environ.get(DATA_DIR_VARIABLE)
@@ -100,33 +120,33 @@ def prepare(
         return "digits", f"{_prepare('digits', None, splits)}, because MNIST can't be had: {error}"
 
 
-def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str]) -> str:
+def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str] | None) -> str:
     folder = idx_folder(dataset, data_dir) if dataset in TORCHVISION else None
+    if splits is None:
+        splits = (folder is None and present_splits(dataset)) or SPLITS
     prepared = f"{dataset}, from the prepared split in {ROOT / dataset}/"
-    if all(split_path(dataset, split).is_file() for split in splits):
+    if set(splits) <= set(present_splits(dataset)):
         return prepared
     with lock(make_folder(ROOT), wait=True):
-        if all(split_path(dataset, split).is_file() for split in splits):
+        for leftover in (*ROOT.glob(".download-*"), *ROOT.glob(".prepare-*")):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        present = present_splits(dataset)
+        if set(splits) <= set(present):
             return prepared  # by the process that we waited for
-        return _fetch(dataset, folder, splits)
-
-
-def _fetch(dataset: str, folder: Path | None, splits: Sequence[str]) -> str:
-    if dataset == "digits":
-        arrays, source = embedded_digits(), "scikit-learn's embedded digits"
-    elif folder is not None:
-        arrays, source = read_idx_folder(folder, dataset), f"the idx files in {folder}"
-    elif any(split_path(dataset, split).exists() for split in SPLITS):
-        # A course hands out some splits and keeps others: that is no reason to fetch what is kept.
-        missing = ", ".join(split for split in splits if not split_path(dataset, split).is_file())
-        raise LabError(
-            f"{ROOT / dataset}/ has no {missing} split: use one it has, or name the idx files by --data_dir"
-        )
-    else:
-        arrays, source = download(dataset), "torchvision's download"
-    clear_leftovers(make_folder(ROOT / dataset))
-    for split in SPLITS:
-        save_split(dataset, split, arrays[split])
+        if dataset == "digits":
+            arrays, source = embedded_digits(), "scikit-learn's embedded digits"
+        elif folder is not None:
+            arrays, source = read_idx_folder(folder, dataset), f"the idx files in {folder}"
+        elif present:
+            # Splits are written together: whoever has only some was handed those, and others were kept back.
+            missing = ", ".join(split for split in splits if split not in present)
+            raise LabError(
+                f"{ROOT / dataset}/ has {', '.join(present)} and no {missing} split: use one it has, "
+                "or name the folder of the idx files by --data_dir"
+            )
+        else:
+            arrays, source = download(dataset), "torchvision's download"
+        save_splits(dataset, arrays)
     return f"{dataset}, from {source}"
 
 
@@ -237,7 +257,7 @@ def add_data_dir_option(parser: Parser) -> None:
 def table(dataset: str) -> str:
     """The prepared splits of `dataset`: images, images of each class, checksum."""
     lines = [f"{'split':<6} {'images':>7}  {' '.join(f'{label:>5}' for label in range(10))}  sha256"]
-    for split in SPLITS:
+    for split in present_splits(dataset):
         images, labels = load_split(dataset, split)
         counts = " ".join(f"{count:>5}" for count in np.bincount(labels, minlength=10))
         checksum = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()[:16]

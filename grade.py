@@ -9,6 +9,7 @@ JSON only: no code of a submission runs here.
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import metrics
-from common import TASKS, LabError, Parser, read_json, run, write_json
+from common import TASKS, LabError, Parser, file_md5, read_json, reason, run, write_json
 from data_utils import DATASETS, SPLITS, add_data_dir_option, load_split, prepare
 
 GEN_PER_LABEL = 1000
@@ -38,34 +39,29 @@ def parse_args() -> argparse.Namespace:
 # --- Reading outputs ----------------------------------------------------------------------------
 
 
-def read_png(path: Path) -> np.ndarray:
-    """A grey PNG file as uint8 [H, W]. Raises: LabError that names the file."""
+def read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A grey PNG file as uint8 of `shape` (H, W). Raises: LabError that names the file."""
     try:
-        with Image.open(path) as image:
-            if image.format != "PNG" or image.mode != "L":
-                raise LabError(f"{path} should be an 8-bit grey PNG, got {image.format} of mode {image.mode}")
-            return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LabError(f"can't read {path}: {error}") from error
-
-
-def read_pngs(paths: list[Path], shape: tuple[int, ...]) -> np.ndarray:
-    """The images in `paths`, each of `shape`, stacked. Raises: LabError that names the first bad file."""
-    images = np.empty((len(paths), *shape), np.uint8)
-    for i, path in enumerate(paths):
-        image = read_png(path)
-        if image.shape != shape:
-            raise LabError(f"{path} should be an image of {list(shape)}, got {list(image.shape)}")
-        images[i] = image
-    return images
+        # Pillow warns of pictures too large to be honest: here that is an error.
+        with warnings.catch_warnings(action="error"), Image.open(path) as image:
+            kind = f"{image.format} of mode {image.mode} and size {list(image.size[::-1])}"
+            if (image.format, image.mode, image.size[::-1]) == ("PNG", "L", shape):
+                return np.asarray(image)
+    except Exception as error:  # damaged or hostile bytes can raise anything
+        raise LabError(f"can't read {path}: {reason(error)}") from error
+    raise LabError(f"{path} should be a PNG of mode L (8-bit grey) and size {list(shape)}, got {kind}")
 
 
 def read_npy(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A uint8 array of `shape`. Raises: LabError that names the file and what it holds instead."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise LabError(f"{path} is damaged, or not an array ({error}): run inference.py again") from error
+    except FileNotFoundError as error:
+        raise LabError(f"there is no {path}: run inference.py again") from error
+    except Exception as error:  # damaged or hostile bytes can raise anything
+        raise LabError(
+            f"{path} is damaged, or not an array ({reason(error)}): run inference.py again"
+        ) from error
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
         came = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
         raise LabError(f"{path} should hold uint8 {list(shape)}, got {came}: run inference.py again")
@@ -76,7 +72,7 @@ def read_recon(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
     """`recon.npy`, or the files recon/recon_<i>.png. shape: [N, 28, 28]."""
     if not (folder / "recon").is_dir() or (folder / "recon.npy").exists():
         return read_npy(folder / "recon.npy", shape)
-    return read_pngs([folder / "recon" / f"recon_{i}.png" for i in range(shape[0])], shape[1:])
+    return np.stack([read_png(folder / "recon" / f"recon_{i}.png", shape[1:]) for i in range(shape[0])])
 
 
 def read_gen(folder: Path, image_shape: tuple[int, ...]) -> np.ndarray:
@@ -85,7 +81,7 @@ def read_gen(folder: Path, image_shape: tuple[int, ...]) -> np.ndarray:
     if not (folder / "gen").is_dir() or (folder / "gen.npy").exists():
         return read_npy(folder / "gen.npy", shape)
     paths = [folder / "gen" / str(label) / f"{i}.png" for label in range(10) for i in range(GEN_PER_LABEL)]
-    return read_pngs(paths, image_shape).reshape(shape)
+    return np.stack([read_png(path, image_shape) for path in paths]).reshape(shape)
 
 
 def read_hyperparams(folder: Path, task: str, split: str) -> dict[str, Any]:
@@ -120,6 +116,9 @@ def grade_task(task: str, split: str, output_dir: Path, data_dir: Path | None) -
     if task == "Genwithlabel":
         by_class = metrics.fid(read_gen(folder, images.shape[1:]), images, labels)
         values |= {"fid": float(np.mean(by_class)), "fid_by_class": by_class}
+    checkpoint = Path(str(hyperparams.get("checkpoint")))
+    if file_md5(checkpoint) not in (None, hyperparams.get("checkpoint_md5")):
+        print(f"note: {checkpoint} has changed since inference.py made the outputs of {task}: run it again")
     values |= {"latent_dim": latent_dim, **metrics.score(task, values, latent_dim)}
     return values | {"dataset": dataset, "split": split, "images": len(images)}
 
@@ -147,12 +146,14 @@ def table(task: str, grade: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def how_to_make(task: str, split: str) -> str:
+def how_to_make(task: str, args: argparse.Namespace) -> str:
     """The commands that make the outputs of a task."""
-    option = "" if split == "valid" else f" --split {split}"
+    root = "" if args.output_dir == Path("outputs") else f" --output_dir {args.output_dir}"
+    split = "" if args.split == "valid" else f" --split {args.split}"
+    checkpoint = args.output_dir / task / "best.pt"
     return (
-        f"python train.py --task {task}, then "
-        f"python inference.py --checkpoint_path outputs/{task}/best.pt{option}"
+        f"python train.py --task {task}{root}, then "
+        f"python inference.py --checkpoint_path {checkpoint}{root}{split}"
     )
 
 
@@ -163,18 +164,17 @@ def main() -> None:
     if not present:
         raise LabError(
             f"nothing to grade in {args.output_dir}/<task>/{args.split}/ (no hyperparams.json). "
-            f"To make it: {how_to_make(TASKS[0], args.split)}"
+            f"To make it: {how_to_make(TASKS[0], args)}"
         )
     grades = {task: grade_task(task, args.split, args.output_dir, args.data_dir) for task in present}
-    print("\n\n".join(table(task, grade) for task, grade in grades.items()))
-    for task in TASKS:
-        if task not in present:
-            print(f"\n{task} is not there. To make it: {how_to_make(task, args.split)}")
-    print(
-        f"\ntotal {sum(grade['score'] for grade in grades.values()):.2f} of "
-        f"{sum(map(metrics.max_score, TASKS)):.0f}"
-    )
     write_json(args.output_dir / "grade_result.json", grades)
+    for task in TASKS:
+        if task in present:
+            print(table(task, grades[task]) + "\n")
+        else:
+            print(f"{task} is not there. To make it: {how_to_make(task, args)}\n")
+    total = sum(grade["score"] for grade in grades.values())
+    print(f"total {total:.2f} of {sum(map(metrics.max_score, TASKS)):.0f}")
 
 
 if __name__ == "__main__":

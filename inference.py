@@ -10,6 +10,7 @@ writes outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8 [
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,20 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import submission
-from checkpoint import MODEL_CLASSES, build_model, check_output, choose_device, load_checkpoint, load_weights
+from checkpoint import (
+    MODEL_CLASSES,
+    build_model,
+    check_output,
+    check_triple,
+    choose_device,
+    load_checkpoint,
+    load_weights,
+)
 from common import (
     TASKS,
     LabError,
     Parser,
+    file_md5,
     image_grid,
     lock,
     make_folder,
@@ -85,7 +95,8 @@ def reconstruct(
     """Reconstruct all images from their mu. Returns: uint8, as many and of the same shape."""
     recons = []
     for batch in dataset.batches(BATCH):
-        recon, mu, _ = model(batch.images, batch.labels if use_labels else None)
+        output = model(batch.images, batch.labels if use_labels else None)
+        recon, mu, _ = check_triple("forward", output, "(recon, mu, logvar)")
         check_output("mu", mu, (len(batch), latent_dim))
         recons.append(as_saved("recon", recon, batch.images.shape))
         bar.update(len(batch))
@@ -95,6 +106,8 @@ def reconstruct(
 @torch.no_grad()
 def generate(model: nn.Module, image_shape: tuple[int, ...], device: torch.device, bar: tqdm) -> np.ndarray:
     """Generate `GEN_PER_LABEL` images of each label. Returns: uint8 [10, GEN_PER_LABEL, ...]."""
+    if not hasattr(model, "generate"):
+        raise LabError(f"{type(model).__name__} in submission.py has no method generate(labels)")
     images = []
     for label in range(10):
         labels = torch.full((GEN_PER_LABEL,), label, device=device)
@@ -130,6 +143,9 @@ def write_pictures(folder: Path, images: np.ndarray, recon: np.ndarray, gen: np.
 def main() -> None:
     """Load the checkpoint's model, run it, write what it made."""
     args = parse_args()
+    md5 = file_md5(
+        args.checkpoint_path
+    )  # taken first: should training replace it meanwhile, grade.py notices
     checkpoint = load_checkpoint(args.checkpoint_path, args.task)
     task, config = checkpoint["task"], checkpoint["config"]
     dataset = MNISTDataset(args.split, config["dataset"], args.data_dir)
@@ -149,13 +165,15 @@ def main() -> None:
     with lock(folder):
         # Written last, taken away first: outputs with a hyperparams.json are whole and of one model.
         (folder / "hyperparams.json").unlink(missing_ok=True)
+        for earlier in ("recon", "gen"):
+            shutil.rmtree(folder / earlier, ignore_errors=True)
         write_npy(folder / "recon.npy", recon)
         write_npy(folder / "gen.npy", gen)
         write_pictures(folder, dataset.images.cpu().numpy(), recon, gen)
         if args.save_png:
             write_pngs(folder, recon, gen)
         hyperparams = {"task": task, "latent_dim": latent_dim, "dataset": dataset.name, "split": args.split}
-        hyperparams |= {"seed": args.seed, "checkpoint": str(args.checkpoint_path)}
+        hyperparams |= {"seed": args.seed, "checkpoint": str(args.checkpoint_path), "checkpoint_md5": md5}
         write_json(folder / "hyperparams.json", hyperparams)
     print(f"wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png")
 

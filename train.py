@@ -18,7 +18,14 @@ from typing import Any
 import torch
 
 import submission
-from checkpoint import MODEL_CLASSES, build_model, choose_device, load_checkpoint, resolve_model_args
+from checkpoint import (
+    MODEL_CLASSES,
+    build_model,
+    choose_device,
+    from_submission,
+    load_checkpoint,
+    resolve_model_args,
+)
 from common import TASKS, LabError, Parser, lock, make_folder, number, run, task_name
 from data_utils import SPLITS, MNISTDataset, add_data_dir_option, add_dataset_option
 from metrics import PIXELS
@@ -32,19 +39,18 @@ DEFAULT_LATENT_DIM = {"VAE0label": 20, "Genwithlabel": 16}
 DEFAULT_VAR = {"VAE0label": 0.01, "Genwithlabel": 0.1}
 DEFAULT_EPOCHS = 15
 DIGITS_EPOCHS = 150  # scikit-learn's digits are 40 times fewer images: more epochs, still fewer steps
-RUN_FILES = ("last.pt", "best.pt", "config.json", "log.jsonl", "loss_curve.png")
 
 
 def add_model_options(add: Callable) -> None:
     """What the model is built with."""
     add(
         "--latent_dim",
-        type=number(int, 1),
+        type=number(int, 1, PIXELS),
         help="size of the code z: smaller earns more bonus, larger reconstructs better (default: 20 for "
         "VAE0label; 16 for Genwithlabel, whose labels spare it some)",
     )
     add("--arch", choices=sorted(ARCHITECTURES), help="conv scores best, mlp trains fastest (default: conv)")
-    add("--hidden_dim", type=number(int, 1), help="width of the dense layers (default: 256)")
+    add("--hidden_dim", type=number(int, 1, 16_384), help="width of the dense layers (default: 256)")
 
 
 def add_training_options(add: Callable) -> None:
@@ -111,12 +117,7 @@ def parse_args() -> argparse.Namespace:
     add_dataset_option(group)
     add_data_dir_option(group)
     add_run_options(parser.add_argument_group("run"))
-    args = parser.parse_args()
-    if vars(args).get("latent_dim", 1) > PIXELS:
-        parser.error(
-            f"argument --latent_dim: expected at most {PIXELS}, an image's pixels, got {args.latent_dim}"
-        )
-    return args
+    return parser.parse_args()
 
 
 def to_resume(args: argparse.Namespace, folder: Path) -> dict[str, Any] | None:
@@ -131,8 +132,15 @@ def to_resume(args: argparse.Namespace, folder: Path) -> dict[str, Any] | None:
                     f"the run to resume has {key} {saved.get(key)}, not {given}: leave --{key} out, "
                     "or start again with --overwrite"
                 )
+        if vars(args).get("epochs", checkpoint["epoch"]) < checkpoint["epoch"]:
+            raise LabError(f"{checkpoint['epoch']} epochs are done: --epochs can't be {args.epochs}")
         return checkpoint
-    if not args.overwrite and any((folder / name).exists() for name in RUN_FILES):
+    held = [name for name in ("last.pt", "best.pt", "log.jsonl") if (folder / name).exists()]
+    if held and args.resume:
+        raise LabError(
+            f"{folder} holds {', '.join(held)} but no last.pt to resume: start again with --overwrite"
+        )
+    if held and not args.overwrite:
         raise LabError(f"{folder} already holds a run: go on with --resume, or replace it with --overwrite")
     if args.resume:
         print(f"{folder} holds nothing to resume: starting")
@@ -150,11 +158,14 @@ def make_config(given: dict[str, Any], dataset: str) -> TrainConfig:
 
 
 def clear_run(folder: Path) -> None:
-    """Delete an earlier run's files, and the outputs that were made with its model."""
-    for name in RUN_FILES:
+    """Delete what an earlier run left beside its `last.pt`, and the outputs that were made with its model."""
+    for name in ("best.pt", "log.jsonl", "loss_curve.png"):
         (folder / name).unlink(missing_ok=True)
-    for name in ("samples", *SPLITS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    shutil.rmtree(folder / "samples", ignore_errors=True)
+    for outputs in (folder / split for split in SPLITS):
+        if outputs.is_dir():
+            with lock(outputs, wait=True):  # until an inference that writes there is done
+                shutil.rmtree(outputs)
 
 
 def train(args: argparse.Namespace, folder: Path) -> None:
@@ -165,6 +176,10 @@ def train(args: argparse.Namespace, folder: Path) -> None:
     sets = [MNISTDataset(split, dataset, given.get("data_dir")) for split in ("train", "valid")]
     if checkpoint:
         saved = checkpoint["config"]
+        if saved.keys() != TrainConfig.__dataclass_fields__.keys():
+            raise LabError(
+                f"{folder / 'last.pt'} is of another version of the lab: start again with --overwrite"
+            )
         config = TrainConfig(**saved | {"epochs": given.get("epochs", saved["epochs"])})
     else:
         config = make_config(given, sets[0].name)
@@ -176,18 +191,20 @@ def train(args: argparse.Namespace, folder: Path) -> None:
     device = choose_device(args.device)
     torch.manual_seed(config.seed)  # the first weights
     model = build_model(submission, args.task, config.model_args)
-    trainer = Trainer(model, submission.vae_loss, config, *sets, folder, device)
+    loss_fn = from_submission(submission, "vae_loss")
+    trainer = Trainer(model, loss_fn, config, *sets, folder, device)
     if checkpoint:
         trainer.resume(checkpoint)
     else:
+        # First of all: from here on there is something to resume, and a full disk costs no earlier run.
+        trainer.save("last.pt")
         clear_run(folder)
-    trainer.write_config()
     options = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
     print(f"data: {sets[0].source}\nmodel: {MODEL_CLASSES[args.task]}({options}), on {device}")
     if checkpoint:
         print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
     trainer.fit()
-    print(f"done: {folder / 'best.pt'}, {folder / 'loss_curve.png'}, {folder / 'samples'}/")
+    print(f"done: the model, its curves and its samples are in {folder}/")
 
 
 def main() -> None:
@@ -199,7 +216,7 @@ def main() -> None:
         try:
             train(args, folder)
         except KeyboardInterrupt:
-            print(f"\nstopped: go on with python train.py --task {args.task} --resume", file=sys.stderr)
+            print("\nstopped: the same command with --resume goes on", file=sys.stderr)
             sys.exit(130)
 
 

@@ -28,9 +28,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import metrics
-from checkpoint import check_output, load_weights, save_checkpoint
+from checkpoint import check_output, check_triple, load_weights, save_checkpoint
 from common import LabError, image_grid, make_folder, png_bytes, write_file, write_json
 
+TERMS = ("loss", "recon_term", "kl_term")
+QUALITY = ("mse", "ssim")
+# A row of log.jsonl: train_loss, ..., valid_loss, ..., valid_mse, valid_ssim and these three.
+LOG_KEYS = {f"train_{key}" for key in TERMS} | {f"valid_{key}" for key in (*TERMS, *QUALITY)}
+LOG_KEYS |= {"epoch", "step", "seconds"}
 CHECK_EVERY = 20  # steps between two looks at the losses: a look makes a GPU wait
 VALID_BATCH = 1000
 
@@ -88,8 +93,7 @@ class Trainer:
 
     def fit(self) -> None:
         """Train up to `config.epochs`. Raises: LabError if the loss is no longer finite."""
-        if self.epoch == 0:
-            self.save("last.pt")  # from here on there is something to resume
+        self.write_config()
         total, done = (epochs * self.steps_per_epoch for epochs in (self.config.epochs, self.epoch))
         try:
             with tqdm(total=total, initial=done, disable=None, unit="step") as bar:
@@ -142,12 +146,20 @@ class Trainer:
     def loss_terms(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(loss, recon_term, kl_term) as one tensor [3], in nats per image, and recon if it was made."""
         if hasattr(self.model, "training_loss"):
-            return torch.stack(self.model.training_loss(x, labels, self.config.var)), None
-        recon, mu, logvar = self.model(x, labels)  # [B, 28, 28], [B, d], [B, d]
+            return self.checked_terms(self.model.training_loss(x, labels, self.config.var)), None
+        output = check_triple("forward", self.model(x, labels), "(recon, mu, logvar)")
+        recon, mu, logvar = output  # [B, 28, 28], [B, d], [B, d]
         check_output("recon, the first output of forward,", recon, x.shape)
         for name, value in (("mu", mu), ("logvar", logvar)):
             check_output(name, value, (len(x), self.config.model_args["latent_dim"]))
-        return torch.stack(self.loss_fn(recon, x, mu, logvar, self.config.var)), recon
+        return self.checked_terms(self.loss_fn(recon, x, mu, logvar, self.config.var)), recon
+
+    def checked_terms(self, terms: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """What the loss function returned as one tensor [3]. Raises: LabError if it isn't three scalars."""
+        terms = check_triple("the loss function", terms, "(loss, recon_term, kl_term)")
+        for name, term in zip(TERMS, terms, strict=True):
+            check_output(f"{name}, a mean over the batch,", term, ())
+        return torch.stack(terms)
 
     def train_epoch(self, bar: tqdm) -> dict[str, float]:
         """One pass over the training images. Returns: the mean of each loss term."""
@@ -171,9 +183,7 @@ class Trainer:
                 bar.update(len(window))
                 bar.set_postfix(loss=f"{values[-1, 0] / len(batch):.2f}")
                 window = []
-        return dict(
-            zip(("loss", "recon_term", "kl_term"), (sums / len(self.train_set)).tolist(), strict=True)
-        )
+        return dict(zip(TERMS, (sums / len(self.train_set)).tolist(), strict=True))
 
     def check_finite(self, losses: Tensor, first_step: int) -> None:
         """Stop at the first loss that is nan or infinite. losses: [n], of the steps from `first_step` on."""
@@ -199,8 +209,7 @@ class Trainer:
             saved = metrics.to_uint8(recon).float() / 255
             quality = torch.stack([metrics.mse(saved, x).sum(), metrics.ssim(saved, x).sum()])
             sums += torch.cat([terms * len(batch), quality])
-        names = ("loss", "recon_term", "kl_term", "mse", "ssim")
-        return dict(zip(names, (sums / len(self.valid_set)).tolist(), strict=True))
+        return dict(zip((*TERMS, *QUALITY), (sums / len(self.valid_set)).tolist(), strict=True))
 
     # --- What a run leaves ---
 
@@ -293,7 +302,14 @@ class Trainer:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `log.jsonl`; none where there is none."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The rows of a `log.jsonl` up to the first that is damaged; none where there is none."""
+    rows = []
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if set(row) != LOG_KEYS:
+                break
+            rows.append(row)
+    except (FileNotFoundError, ValueError, TypeError):
+        pass  # whatever was read so far is what the curves can be drawn from
+    return rows

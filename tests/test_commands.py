@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ def test_outputs_of_the_main_job(main_job: Path) -> None:
         assert json.loads((folder / "hyperparams.json").read_text()) == {
             "task": task, "latent_dim": 12, "dataset": "digits", "split": "valid", "seed": 0,
             "checkpoint": f"outputs/{task}/best.pt",
+            "checkpoint_md5": hashlib.md5((main_job / f"outputs/{task}/best.pt").read_bytes()).hexdigest(),
         }  # fmt: skip
 
 
@@ -119,14 +121,15 @@ def test_spellings_of_printed_handouts(tmp_path: Path, spelling: str) -> None:
         ((*TRAIN, "--latent_dims", 3), "unrecognized arguments: --latent_dims"),
         ((*TRAIN, "--latent", 3), "unrecognized arguments: --latent"),
         (("train.py", "--task", "VAE0label", "--dataset", "emnist"), "invalid choice: 'emnist'"),
-        ((*TRAIN, "--latent_dim", 0), "--latent_dim: expected an integer of at least 1, got '0'"),
-        ((*TRAIN, "--latent_dim", -3), "--latent_dim: expected an integer of at least 1, got '-3'"),
-        ((*TRAIN, "--latent_dim", 785), "--latent_dim: expected at most 784, an image's pixels, got 785"),
+        ((*TRAIN, "--latent_dim", 0), "--latent_dim: expected an integer from 1 to 784, got '0'"),
+        ((*TRAIN, "--latent_dim", -3), "--latent_dim: expected an integer from 1 to 784, got '-3'"),
+        ((*TRAIN, "--latent_dim", 785), "--latent_dim: expected an integer from 1 to 784, got '785'"),
         ((*TRAIN, "--latent_dim", "many"), "--latent_dim: expected an integer"),
-        ((*TRAIN, "--var", 0), "--var: expected a number above 0, got '0'"),
-        ((*TRAIN, "--lr", "nan"), "--lr: expected a number above 0, got 'nan'"),
-        ((*TRAIN, "--lr", "inf"), "--lr: expected a number above 0, got 'inf'"),
-        ((*TRAIN, "--epochs", "1.5"), "--epochs: expected an integer of at least 1, got '1.5'"),
+        ((*TRAIN, "--var", 0), "--var: expected a number above 0 to 2147483647, got '0'"),
+        ((*TRAIN, "--lr", "nan"), "--lr: expected a number above 0 to 2147483647, got 'nan'"),
+        ((*TRAIN, "--lr", "inf"), "--lr: expected a number above 0 to 2147483647, got 'inf'"),
+        ((*TRAIN, "--epochs", "1.5"), "--epochs: expected an integer from 1 to 2147483647, got '1.5'"),
+        ((*TRAIN, "--seed", 10**20), "--seed: expected an integer from 0 to 2147483647"),
         ((*TRAIN, "--test_run", "--resume"), "argument --resume: not allowed with argument --test_run"),
         ((*TRAIN, "--device", "cuda"), "has no cuda device: use --device auto"),
         (
@@ -143,6 +146,7 @@ def test_spellings_of_printed_handouts(tmp_path: Path, spelling: str) -> None:
             "there is no checkpoint no.pt: python train.py --task",
         ),
         (("inference.py", "--checkpoint_path", "empty"), "there is no checkpoint empty"),
+        (("inference.py", "--checkpoint_path", "x" * 300), "File name too long"),
         (("inference.py", "--checkpoint_path", "no.pt", "--split", "all"), "invalid choice: 'all'"),
         (("inference.py", "--checkpoint_path", "no.pt", "--task", "GAN"), "unknown task 'GAN'"),
         (("grade.py", "--output_dir", "nowhere"), "nothing to grade in nowhere/<task>/valid/"),

@@ -59,10 +59,8 @@ def write_set(folder: Path, arrays: dict[str, np.ndarray], gz: bool = False) -> 
 def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     """A set of 60 + 10 images that the code takes for MNIST."""
     arrays = small_set()
-    md5 = {
-        prefix: hashlib.md5(idx_bytes(arrays[f"{prefix}-images-idx3-ubyte"])).hexdigest()
-        for prefix in ("train", "t10k")
-    }
+    sums = [hashlib.md5(idx_bytes(arrays[name])).hexdigest() for name in NAMES]
+    md5 = {"train": tuple(sums[:2]), "t10k": tuple(sums[2:])}
     monkeypatch.setattr(data_sources, "MNIST_MD5", md5)
     monkeypatch.setattr(data_sources, "IDX_PREFIXES", {"train": 60, "t10k": 10})
     monkeypatch.setattr(data_sources, "VALID_IMAGES", 10)
@@ -136,6 +134,9 @@ def corrupt(arrays: dict[str, np.ndarray], kind: str, folder: Path) -> str:
             labels.write_bytes(gzip.compress(idx_bytes(arrays[NAMES[1]][:50])))
         case "other images":
             images.write_bytes(gzip.compress(idx_bytes(255 - arrays[NAMES[0]])))
+        case "other labels":
+            labels.write_bytes(gzip.compress(idx_bytes((arrays[NAMES[1]] + 1) % 10)))
+            return labels.name
         case "missing labels":
             labels.unlink()
             return labels.name.removesuffix(".gz")
@@ -157,7 +158,8 @@ def corrupt(arrays: dict[str, np.ndarray], kind: str, folder: Path) -> str:
         ("label 10", "holds the label 10: labels are 0 to 9"),
         ("lengths", "60 images, but .* 59 labels"),
         ("fewer images", "holds 50 images, expected 60"),
-        ("other images", "does not hold MNIST's images"),
+        ("other images", "is not MNIST's file"),
+        ("other labels", "is not MNIST's file"),
         ("missing labels", "all four idx files are needed"),
     ],
 )
@@ -171,7 +173,7 @@ def test_a_faulty_file_is_named_with_its_fault(in_tmp, small_mnist, kind: str, s
 
 def test_mnist_is_not_taken_for_another_set(in_tmp, small_mnist) -> None:
     write_set(in_tmp / "files", small_mnist)
-    with pytest.raises(LabError, match="holds MNIST's own images"):
+    with pytest.raises(LabError, match="holds MNIST's images, not those of fashion"):
         data_utils.prepare("fashion", in_tmp / "files")
     write_set(in_tmp / "other", small_set(seed=1))
     assert data_utils.prepare("fashion", in_tmp / "other")[0] == "fashion"
@@ -192,8 +194,34 @@ def test_two_splits_are_enough_where_the_third_is_kept(in_tmp, small_mnist, monk
     Path("dataset/mnist/test.npz").unlink()
     monkeypatch.setattr(data_utils, "download", lambda dataset: pytest.fail("fetched what was kept back"))
     assert len(MNISTDataset("train")) == 50
-    with pytest.raises(LabError, match="has no test split"):
+    with pytest.raises(LabError, match="has train, valid and no test split"):
         MNISTDataset("test")
+    assert data_utils.prepare("auto")[0] == "mnist"  # the command shows what is there
+    assert [line.split()[0] for line in data_utils.table("mnist").splitlines()] == ["split", "train", "valid"]
+    before = Path("dataset/mnist/train.npz").stat()
+    data_utils.prepare("mnist", in_tmp / "files")
+    assert Path("dataset/mnist/test.npz").exists()
+    assert Path("dataset/mnist/train.npz").stat() == before  # what staff put there stays
+
+
+def test_splits_are_prepared_all_at_once_or_not_at_all(in_tmp, small_mnist, monkeypatch) -> None:
+    write_set(in_tmp / "files", small_mnist)
+    written = []
+
+    def disk_full(path: Path, data: bytes) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise LabError("the disk is full")
+        path.write_bytes(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_utils, "write_file", disk_full)
+        with pytest.raises(LabError, match="the disk is full"):
+            data_utils.prepare("mnist", in_tmp / "files")
+    (in_tmp / "dataset/.prepare-of-a-killed-process").mkdir()
+    assert not Path("dataset/mnist").exists()
+    data_utils.prepare("mnist", in_tmp / "files")
+    assert {path.name for path in Path("dataset").iterdir()} == {".lock", "mnist"}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "float", "label", "empty", "keys"])
@@ -434,4 +462,4 @@ def test_the_real_mnist(tmp_path: Path) -> None:
         with np.load(tmp_path / f"dataset/mnist/{split}.npz") as file:
             assert file["images"].tobytes() == raw
     line = fail("data_utils.py", "--dataset", "kmnist", "--data_dir", MNIST_DIR, cwd=tmp_path)
-    assert "holds MNIST's own images" in line
+    assert "holds MNIST's images, not those of kmnist" in line

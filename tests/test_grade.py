@@ -97,10 +97,17 @@ def test_png_folders_give_the_same_grade_and_a_bad_file_is_named(main_job: Path,
     assert f"can't read {path.relative_to(cwd)}" in fail("grade.py", cwd=cwd)
     path.write_text("not a picture")
     assert f"can't read {path.relative_to(cwd)}" in fail("grade.py", cwd=cwd)
-    Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(path)
-    assert "gen/3/999.png should be an 8-bit grey PNG, got PNG of mode RGB" in fail("grade.py", cwd=cwd)
-    Image.fromarray(np.zeros((29, 28), np.uint8)).save(path)
-    assert "gen/3/999.png should be an image of [28, 28], got [29, 28]" in fail("grade.py", cwd=cwd)
+    for bad, kind in (
+        (np.zeros((28, 28, 3), np.uint8), "mode RGB and size [28, 28]"),
+        (np.zeros((29, 28), np.uint8), "mode L and size [29, 28]"),
+    ):
+        Image.fromarray(bad).save(path)
+        assert f"and size [28, 28], got PNG of {kind}" in fail("grade.py", cwd=cwd)
+    Image.new("L", (12_000, 12_000)).save(path)  # enough for Pillow to warn of a decompression bomb
+    assert "gen/3/999.png" in fail("grade.py", cwd=cwd)
+    # Outputs made anew are of one model: no picture of an earlier one is left.
+    succeed("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt", cwd=cwd)
+    assert not (folder / "gen").exists()
 
 
 def test_table_shows_every_term_and_what_is_missing(main_job: Path, change) -> None:
@@ -119,10 +126,21 @@ def test_table_shows_every_term_and_what_is_missing(main_job: Path, change) -> N
         assert text in out, out
 
 
+def test_outputs_of_an_older_model_are_noticed(main_job: Path, change) -> None:
+    cwd = change(main_job)
+    assert "has changed" not in succeed("grade.py", cwd=cwd)
+    succeed("train.py", "--task", "VAE0label", "--resume", "--epochs", 25, cwd=cwd)
+    out = succeed("grade.py", cwd=cwd)
+    assert (
+        "note: outputs/VAE0label/best.pt has changed since inference.py made the outputs of VAE0label" in out
+    )
+
+
 def test_nothing_to_grade(tmp_path: Path) -> None:
     line = fail("grade.py", cwd=tmp_path)
     assert "python train.py --task VAE0label, then python inference.py --checkpoint_path" in line
-    assert "--split test" in fail("grade.py", "--split", "test", cwd=tmp_path)
+    line = fail("grade.py", "--split", "test", "--output_dir", "o", cwd=tmp_path)
+    assert "--checkpoint_path o/VAE0label/best.pt --output_dir o --split test" in line
 
 
 def spoil(folder: Path, kind: str) -> str:
@@ -141,6 +159,14 @@ def spoil(folder: Path, kind: str) -> str:
         case "truncated":
             gen.write_bytes(gen.read_bytes()[:1000])
             return "gen.npy is damaged, or not an array"
+        case "header":
+            shape = (10**14,)
+            header = str({"descr": "|u1", "fortran_order": False, "shape": shape}).encode()
+            gen.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+            return "gen.npy is damaged, or not an array"
+        case "deep":
+            (folder / "hyperparams.json").write_text("[" * 100_000)
+            return "can't read"
         case "archive":
             with gen.open("wb") as file:
                 np.savez(file, x=np.zeros(2))
@@ -159,7 +185,7 @@ def spoil(folder: Path, kind: str) -> str:
 
 @pytest.mark.parametrize(
     "kind",
-    ["shape", "dtype", "objects", "truncated", "archive", "missing", "json"]
+    ["shape", "dtype", "objects", "truncated", "header", "archive", "missing", "json", "deep"]
     + ['{"latent_dim": 0}', '{"latent_dim": 785}', '{"latent_dim": 1.5}', '{"latent_dim": true}']
     + ['{"task": "VAE0label"}', '{"split": "test"}', '{"dataset": "../../etc"}'],
 )

@@ -140,6 +140,7 @@ def test_resuming_goes_on_for_more_epochs_and_guards_the_rest(whole_run: Path, c
     assert "the run to resume has lr 0.003, not 0.1" in line
     assert "has latent_dim 16, not 3" in fail(*SMALL, "--resume", "--latent_dim", 3, cwd=cwd)
     assert "has dataset digits, not mnist" in fail(*SMALL[:3], "--resume", "--dataset", "mnist", cwd=cwd)
+    assert "60 epochs are done: --epochs can't be 1" in fail(*SMALL, "--resume", "--epochs", 1, cwd=cwd)
     before = digest(folder / "last.pt")
     assert "60 of 60 epochs are done" in succeed("train.py", "--task", "Genwithlabel", "--resume", cwd=cwd)
     assert digest(folder / "last.pt") == before
@@ -159,7 +160,10 @@ def test_a_run_is_not_replaced_unasked(whole_run: Path, change) -> None:
     assert len(rows(folder)) == len(list((folder / "samples").iterdir())) == 2
     assert not (folder / "valid").exists()
     (folder / "last.pt").unlink()
-    assert "already holds a run" in fail(*SMALL, "--resume", cwd=cwd)
+    assert "holds best.pt, log.jsonl but no last.pt to resume" in fail(*SMALL, "--resume", cwd=cwd)
+    for name in ("best.pt", "log.jsonl"):
+        (folder / name).unlink()
+    succeed(*SMALL, "--resume", "--epochs", 1, cwd=cwd)  # what is left is no run
 
 
 def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
@@ -192,14 +196,46 @@ def test_test_run_does_one_batch_of_everything_beside_the_run(whole_run: Path, c
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    line = fail(*SMALL, "--lr", 1e30, "--epochs", 3, cwd=tmp_path)
+    line = fail(*SMALL, "--lr", 1e9, "--epochs", 3, cwd=tmp_path)
     assert "the loss became" in line
     assert "at step 1, in epoch 1; outputs/Genwithlabel/last.pt still holds epoch 0" in line
     weights = load_checkpoint(tmp_path / "outputs/Genwithlabel/last.pt")["model"].values()
     assert all(torch.isfinite(weight).all() for weight in weights)
 
 
-@pytest.mark.parametrize("size", [1000, 30_000])  # too little for a log and a picture; for a checkpoint
+def test_an_earlier_run_outlives_an_overwrite_that_finds_no_room(whole_run: Path, change) -> None:
+    cwd = change(whole_run.parent.parent)
+    folder = cwd / "outputs/Genwithlabel"
+    before = {path: digest(path) for path in folder.rglob("*.*")}
+    line = fail(
+        *SMALL, "--overwrite", cwd=cwd,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    assert "can't write outputs/Genwithlabel/last.pt" in line
+    assert {path: digest(path) for path in folder.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("damage", ["torn", "binary", "empty object", "null", "gone"])
+def test_a_damaged_log_does_not_stop_a_resume(whole_run: Path, change, damage: str) -> None:
+    folder = change(whole_run.parent.parent) / "outputs/Genwithlabel"
+    log = folder / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True)[:10]
+    if damage == "gone":
+        log.unlink()
+    else:
+        bad = {
+            "torn": lines[0][:50].encode(),
+            "binary": b"\xff\xfe\n",
+            "empty object": b"{}\n",
+            "null": b"null\n",
+        }
+        log.write_bytes("".join(lines).encode() + bad[damage])
+    succeed("train.py", "--task", "Genwithlabel", "--resume", "--epochs", 61, cwd=folder.parent.parent)
+    kept = 0 if damage in ("gone", "binary") else 10
+    assert [row["epoch"] for row in rows(folder)] == [*range(1, kept + 1), 61]
+
+
+@pytest.mark.parametrize("size", [1000, 150_000])  # too little for a log and a picture; for a checkpoint
 def test_a_full_disk_leaves_the_earlier_files_whole(whole_run: Path, change, size: int) -> None:
     cwd = change(whole_run.parent.parent)
     folder = cwd / "outputs/Genwithlabel"
@@ -220,6 +256,10 @@ def damaged_checkpoint(path: Path, kind: str) -> None:
     match kind:
         case "truncated":
             path.write_bytes(path.read_bytes()[:-5000])
+        case "flipped":
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 1  # in the middle of the weights: nothing but a checksum can tell
+            path.write_bytes(data)
         case "empty":
             path.write_bytes(b"")
         case "text":
@@ -234,7 +274,7 @@ def damaged_checkpoint(path: Path, kind: str) -> None:
             torch.save(whole | {"config": Path("a class that is not plain data")}, path)
 
 
-@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "other", "list", "config", "code"])
+@pytest.mark.parametrize("kind", ["truncated", "flipped", "empty", "text", "other", "list", "config", "code"])
 def test_a_damaged_checkpoint_is_named(whole_run: Path, change, kind: str) -> None:
     cwd = change(whole_run.parent.parent)
     path = "outputs/Genwithlabel/last.pt"
@@ -242,7 +282,7 @@ def test_a_damaged_checkpoint_is_named(whole_run: Path, change, kind: str) -> No
     line = fail("inference.py", "--checkpoint_path", path, cwd=cwd)
     assert path in line
     assert "not a checkpoint of this lab" in line
-    if kind in ("truncated", "config"):
+    if kind in ("truncated", "flipped", "config"):
         assert path in fail(*SMALL, "--resume", cwd=cwd)
 
 
@@ -313,7 +353,19 @@ def test_a_students_model_needs_five_calls_only(student) -> None:
     grade = json.loads((lab["cwd"] / "outputs/grade_result.json").read_text())
     assert grade["VAE0label"]["latent_dim"] == 3
     line = fail(*STUDENT, "--overwrite", "--arch", "mlp", **lab)
-    assert "VAE in submission.py doesn't take these options" in line
+    assert "VAE in submission.py takes other options" in line
+    (lab["cwd"] / "submission.py").write_text(MINIMAL.replace("latent_dim", "size"))
+    line = fail("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
+    assert "VAE in submission.py takes other options" in line
+
+
+def test_any_way_to_write_a_constructor_works(student) -> None:
+    init = "def __init__(self, latent_dim):"
+    other = "def __init__(self, *args, kind=nn.ReLU, beta=numpy.log(2), **options):\n"
+    other += "        latent_dim = options['latent_dim']"
+    lab = student("import numpy" + MINIMAL.replace(init, other))
+    succeed(*STUDENT, "--latent_dim", 3, **lab)
+    succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
 
 
 def test_training_loss_replaces_vae_loss(student) -> None:
@@ -327,16 +379,27 @@ def test_training_loss_replaces_vae_loss(student) -> None:
     assert 0 < log[0]["valid_ssim"] < 1
 
 
+LAST_LINE = "return recon_term + kl_term, recon_term, kl_term"
+FORWARD = "return self.decode(mu), mu, logvar"
+PIXELS = ".sigmoid().view(-1, 28, 28)"
+
+
 @pytest.mark.parametrize(
     ("good", "bad", "says"),
     [
-        (".sigmoid().view(-1, 28, 28)", ".sigmoid()", "recon, .* of shape [128, 28, 28], got [128, 784]"),
-        ("(mu), mu, logvar", "(mu), mu[:, :5], logvar", "mu must be a tensor of shape [128, 20], got"),
-        ("return self.decode(mu), mu, logvar", "return self.decode(mu), mu, None", "logvar .* got NoneType"),
+        (PIXELS, ".sigmoid()", "recon, .* of shape [128, 28, 28], got .* [128, 784]"),
+        (PIXELS, ".sigmoid().view(-1, 28, 28).byte()", "recon, .* float tensor .* got torch.uint8"),
+        (FORWARD, "return self.decode(mu), mu[:, :5], logvar", "mu must be .* of shape [128, 20], got"),
+        (FORWARD, "return self.decode(mu), mu, None", "logvar .* got NoneType"),
+        (FORWARD, "return self.decode(mu)", "forward must return (recon, mu, logvar), got Tensor"),
+        (LAST_LINE, "return recon_term", "the loss function must return (loss, recon_term, kl_term)"),
+        (LAST_LINE, "return mu, recon_term, kl_term", "loss, a mean over the batch, .* of shape []"),
+        ("def vae_loss", "def loss", "submission.py has no vae_loss"),
+        ("class VAE", "class Vae", "submission.py has no VAE"),
     ],
-)  # fmt: skip
+)
 def test_a_model_that_breaks_the_contract_is_told_how(student, good: str, bad: str, says: str) -> None:
-    lab = student(MINIMAL.replace(good, bad, 1))
+    lab = student(MINIMAL.replace(good, bad))
     line = fail(*STUDENT, **lab)
     assert re.search(re.escape(says).replace(r"\.\*", ".*"), line), line
 
