@@ -8,4 +8,4 @@ export PATH="$PWD/.venv/bin:$PWD/.venv/Scripts:$PATH"
 
 ruff format --check .
 ruff check .
-python -m pytest "$@"
+python -m pytest -n auto "$@"

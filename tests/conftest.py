@@ -13,6 +13,9 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
+# Tests run beside each other, each on a core of its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Absolute: the commands under test run in folders of their own.
 MNIST_DIR = Path(os.environ.get("VAE_LAB_DATA", "dataset/raw")).resolve()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPO, fail, run_command, succeed
+from conftest import REPO, fail, succeed
 from PIL import Image
 
 TRAIN = ("train.py", "--task", "VAE0label", "--dataset", "digits")
@@ -192,7 +192,7 @@ def test_scripts_are_valid_shell() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("git") or not (REPO / ".git").exists(), reason="not a git checkout")
-def test_quickstart_leaves_no_trace_in_git(main_job: Path, change) -> None:
+def test_what_the_scripts_make_is_ignored_by_git() -> None:
     ignored = [
         "dataset/digits/train.npz",
         "outputs/VAE0label/best.pt",
@@ -203,4 +203,3 @@ def test_quickstart_leaves_no_trace_in_git(main_job: Path, change) -> None:
         ["git", "check-ignore", *ignored], cwd=REPO, capture_output=True, text=True, check=False
     )
     assert listed.stdout.split() == ignored
-    assert run_command("grade.py", "--help", cwd=REPO).returncode == 0
