@@ -36,7 +36,7 @@ def choose_device(name: str) -> torch.device:
 def from_submission(submission: ModuleType, name: str) -> Any:
     """The class or function `name` of a submission. Raises: LabError if it has none."""
     if not hasattr(submission, name):
-        raise LabError(f"submission.py has no {name}: see the contract at its top")
+        raise LabError(f"submission.py has no {name}, which the lab needs")
     return getattr(submission, name)
 
 

@@ -20,8 +20,6 @@ import metrics
 from common import TASKS, LabError, Parser, file_md5, read_json, reason, run, write_json
 from data_utils import DATASETS, SPLITS, add_data_dir_option, load_split, prepare
 
-GEN_PER_LABEL = 1000
-
 
 def parse_args() -> argparse.Namespace:
     """The options."""
@@ -76,11 +74,13 @@ def read_recon(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def read_gen(folder: Path, image_shape: tuple[int, ...]) -> np.ndarray:
-    """`gen.npy`, or the files gen/<label>/<i>.png. Returns: uint8 [10, GEN_PER_LABEL, 28, 28]."""
-    shape = (10, GEN_PER_LABEL, *image_shape)
+    """`gen.npy`, or the files gen/<label>/<i>.png. Returns: uint8 [10, 1000, 28, 28]."""
+    shape = (10, metrics.GEN_PER_LABEL, *image_shape)
     if not (folder / "gen").is_dir() or (folder / "gen.npy").exists():
         return read_npy(folder / "gen.npy", shape)
-    paths = [folder / "gen" / str(label) / f"{i}.png" for label in range(10) for i in range(GEN_PER_LABEL)]
+    paths = [
+        folder / "gen" / str(label) / f"{i}.png" for label in range(10) for i in range(metrics.GEN_PER_LABEL)
+    ]
     return np.stack([read_png(path, image_shape) for path in paths]).reshape(shape)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common import LabError
 
+GEN_PER_LABEL = 1000  # generated images of each label, for the FID
 PIXELS = 784  # of an MNIST image: what the compression bonus compares latent_dim with
 
 

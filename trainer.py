@@ -268,17 +268,19 @@ class Trainer:
         epochs = [row["epoch"] for row in self.log]
 
         def plot(axes, key: str, style: str, color: str, label: str | None = None) -> None:
-            axes.plot(epochs, [row[key] for row in self.log], style, color=color, label=label, markersize=3)
+            values = [row[key] for row in self.log]
+            marker = "." if len(epochs) <= 30 else None  # more would hide the dashes
+            axes.plot(epochs, values, style, color=color, label=label, marker=marker)
 
         for key, label, style in (
-            ("loss", "loss", ".-"),
-            ("recon_term", "recon", ".--"),
-            ("kl_term", "KL", ".:"),
+            ("loss", "loss", "-"),
+            ("recon_term", "recon", "--"),
+            ("kl_term", "KL", ":"),
         ):
             for part, color in (("train", "tab:blue"), ("valid", "tab:orange")):
                 plot(loss_axes, f"{part}_{key}", style, color, f"{part} {label}")
-        plot(mse_axes, "valid_mse", ".-", "tab:orange")
-        plot(ssim_axes, "valid_ssim", ".-", "tab:orange")
+        plot(mse_axes, "valid_mse", "-", "tab:orange")
+        plot(ssim_axes, "valid_ssim", "-", "tab:orange")
         loss_axes.set(ylabel="nats per image (valid: at z = mu)", yscale="log")
         loss_axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         loss_axes.yaxis.set_major_formatter("{x:g}")
