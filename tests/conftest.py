@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,6 +58,11 @@ def fail(*args: object, cwd: Path, **kwargs) -> str:
     return result.stderr
 
 
+def rows(folder: Path) -> list[dict]:
+    """The rows of a run's log."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="session")
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which both tasks were trained (a small MLP, scikit-learn's digits), run and graded.
@@ -96,7 +103,6 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def change(tmp_path: Path) -> Callable[[Path], Path]:
     """A function that copies a folder, so that the copy can be changed."""
-    import shutil
 
     def copy(folder: Path) -> Path:
         return Path(shutil.copytree(folder, tmp_path / folder.name))
