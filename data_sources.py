@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import LabError, make_folder, reason
+from common import LabError, reason
 
 SPLITS = ("train", "valid", "test")
 # The names that torchvision gives to the data sets that lie in four idx files.
@@ -181,7 +181,7 @@ def idx_folder(dataset: str, data_dir: Path | None) -> Path | None:
 def download(dataset: str) -> dict[str, Arrays]:
     """Fetch `dataset` with torchvision, which knows its mirrors and checksums.
 
-    Everything lands in a temporary folder, so a download that breaks leaves nothing behind.
+    Everything lands in a temporary folder of `ROOT`, which must exist: a download that breaks leaves nothing.
     Raises: SourceUnavailableError if torchvision can't be loaded, or nothing has come for `STALL_SECONDS`.
     """
     try:
@@ -193,7 +193,6 @@ def download(dataset: str) -> dict[str, Arrays]:
             f"({str(error).splitlines()[0]}): put the four idx files into {raw_folders(dataset)[0]}/ instead"
         ) from error
     folder = TORCHVISION[dataset]
-    make_folder(ROOT)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=ROOT, ignore_cleanup_errors=True) as temporary:
         _fetch(getattr(datasets, folder), Path(temporary), dataset)
         return read_idx_folder(Path(temporary, folder, "raw"), dataset)
@@ -232,10 +231,8 @@ def _fetch(dataset_class: type, folder: Path, dataset: str) -> None:
         socket.setdefaulttimeout(timeout_before)
     if thread.is_alive():
         raise SourceUnavailableError(f"the download of {dataset} stood still for {STALL_SECONDS} s")
-    if failures:
-        raise SourceUnavailableError(f"{dataset} can't be downloaded ({reason(failures[0])})") from failures[
-            0
-        ]
+    for error in failures:
+        raise SourceUnavailableError(f"{dataset} can't be downloaded ({reason(error)})") from error
 
 
 def embedded_digits() -> dict[str, Arrays]:
