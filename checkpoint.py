@@ -33,6 +33,23 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto`: bf16 where the device multiplies bfloat16 natively, several times as fast, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        cpu = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+    return "bf16" if native else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """A context in which layers multiply in `precision`. Weights and optimizer stay float32 in either."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 def from_submission(submission: ModuleType, name: str) -> Any:
     """The class or function `name` of a submission. Raises: LabError if it has none."""
     if not hasattr(submission, name):
@@ -126,6 +143,13 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> No
             f"the weights in {path} don't fit {type(model).__name__} in submission.py ({reason}): "
             "use the submission.py it was trained with, or train again"
         ) from error
+
+
+def generate(model: nn.Module, labels: Tensor) -> Tensor:
+    """The model's `generate(labels)`. Raises: LabError if it has no such method."""
+    if not hasattr(model, "generate"):
+        raise LabError(f"{type(model).__name__} in submission.py has no method generate(labels)")
+    return model.generate(labels)
 
 
 def check_output(name: str, value: Any, shape: tuple[int, ...]) -> None:

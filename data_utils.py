@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
@@ -228,6 +229,33 @@ class MNISTDataset(Dataset):
         """All images in batches, by default in the order they are stored. The last one may be smaller."""
         order = torch.arange(len(self)) if order is None else order
         return (self.__getitems__(indices) for indices in order.to(self.images.device).split(batch_size))
+
+
+# --- Distortion ---------------------------------------------------------------------------------
+
+
+def distort(x: Tensor, share: float) -> Tensor:
+    """About `share` of the images turned, sheared, stretched and bent a little, as handwriting varies.
+
+    New variants of the training images keep a large model from learning those by heart. The bending is that
+    of Simard, Steinkraus & Platt, Best Practices for Convolutional Neural Networks (2003): a smooth field of
+    random shifts. x: [B, H, W] or [B, C, H, W]. Returns: the same shape.
+    """
+    if share == 0:
+        return x
+    images = x[:, None] if x.ndim == 3 else x  # [B, C, H, W]
+    batch, device = len(images), x.device
+    angle, shear = 0.08 * torch.randn(2, batch, device=device)  # radians; [B]
+    stretch = 1 + 0.05 * torch.randn(2, batch, device=device)  # [2, B]
+    affine = torch.zeros(batch, 2, 3, device=device)
+    affine[:, 0, 0], affine[:, 0, 1] = stretch[0] * angle.cos(), shear - angle.sin()
+    affine[:, 1, 0], affine[:, 1, 1] = angle.sin(), stretch[1] * angle.cos()
+    grid = F.affine_grid(affine, images.shape, align_corners=False)  # [B, H, W, 2], the image being [-1, 1]^2
+    shifts = 0.06 * torch.randn(batch, 2, 4, 4, device=device)
+    shifts = F.interpolate(shifts, images.shape[2:], mode="bicubic", align_corners=True)  # [B, 2, H, W]
+    bent = F.grid_sample(images, grid + shifts.movedim(1, -1), align_corners=False).reshape(x.shape)
+    chosen = torch.rand(batch, device=device) < share
+    return torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), bent, x)
 
 
 # --- Command line -------------------------------------------------------------------------------

@@ -4,6 +4,11 @@
 
 prints each term of the score and writes outputs/grade_result.json. It reads arrays (or PNG files) and
 JSON only: no code of a submission runs here.
+
+    python grade.py --extended
+
+also says whether the generated digits are good, or only good at the score: what an independent classifier
+reads in them, how they vary, and whether they are copies of training images.
 """
 
 from __future__ import annotations
@@ -14,11 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 import metrics
+from classifier import load_classifier, read
 from common import TASKS, LabError, Parser, file_md5, read_json, reason, run, write_json
 from data_utils import DATASETS, SPLITS, add_data_dir_option, load_split, prepare
+
+QUANTILES = (0.01, 0.1, 0.5, 0.9)  # of the distances to the nearest training image
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +39,12 @@ def parse_args() -> argparse.Namespace:
     add_data_dir_option(parser)
     parser.add_argument(
         "--output_dir", type=Path, default="outputs", help="root of the outputs (default: outputs)"
+    )
+    parser.add_argument(
+        "--extended",
+        action="store_true",
+        help="judge Genwithlabel's images by more than the score; the first time, this trains a classifier "
+        "for about a minute",
     )
     return parser.parse_args()
 
@@ -105,17 +120,20 @@ def read_hyperparams(folder: Path, task: str, split: str) -> dict[str, Any]:
 # --- Grading ------------------------------------------------------------------------------------
 
 
-def grade_task(task: str, split: str, output_dir: Path, data_dir: Path | None) -> dict[str, Any]:
+def grade_task(task: str, args: argparse.Namespace) -> dict[str, Any]:
     """The task's metrics and score, as they stand in grade_result.json, and the number of images."""
-    folder = output_dir / task / split
+    split, data_dir, folder = args.split, args.data_dir, args.output_dir / task / args.split
     hyperparams = read_hyperparams(folder, task, split)
     dataset, latent_dim = hyperparams["dataset"], hyperparams["latent_dim"]
     prepare(dataset, data_dir, [split])
     images, labels = load_split(dataset, split)
     values = metrics.reconstruction(read_recon(folder, images.shape), images)
     if task == "Genwithlabel":
-        by_class = metrics.fid(read_gen(folder, images.shape[1:]), images, labels)
+        gen = read_gen(folder, images.shape[1:])
+        by_class = metrics.fid(gen, images, labels)
         values |= {"fid": float(np.mean(by_class)), "fid_by_class": by_class}
+        if args.extended:
+            values["extended"] = extended(gen, images, labels, dataset, data_dir)
     checkpoint = Path(str(hyperparams.get("checkpoint")))
     if file_md5(checkpoint) not in (None, hyperparams.get("checkpoint_md5")):
         print(f"note: {checkpoint} has changed since inference.py made the outputs of {task}: run it again")
@@ -146,6 +164,76 @@ def table(task: str, grade: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+# --- Is it good, or only good at the score? -----------------------------------------------------
+
+
+def extended(
+    gen: np.ndarray, images: np.ndarray, labels: np.ndarray, dataset: str, data_dir: Path | None
+) -> dict[str, Any]:
+    """What the score doesn't say of generated images, uint8 [10, 1000, H, W], beside the same of real ones.
+
+    images, labels: the split, which neither the model nor the classifier was trained on.
+    """
+    prepare(dataset, data_dir, ["train"])
+    train, _ = load_split(dataset, "train")
+    classifier = load_classifier(dataset, data_dir)
+    flat, asked = gen.reshape(-1, *gen.shape[2:]), np.arange(10).repeat(gen.shape[1])
+    labels_gen, features_gen = read(classifier, flat)
+    labels_real, features_real = read(classifier, images)
+    n = min(len(flat), len(images), len(train))  # equal numbers, for distances that can be compared
+    _, features_train = read(classifier, evenly(train, n))
+
+    def floats(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).float() / 255
+
+    copy_gen = metrics.nearest_distance(floats(flat), floats(train))
+    copy_real = metrics.nearest_distance(floats(images), floats(train))
+    diversity = [metrics.mean_pairwise_distance(floats(group)) for group in gen]
+    diversity_real = [metrics.mean_pairwise_distance(floats(images[labels == y][:1000])) for y in range(10)]
+    return {
+        "label_accuracy": float(np.mean(labels_gen.numpy() == asked)),
+        "label_accuracy_real": float(np.mean(labels_real.numpy() == labels)),
+        "classifier_fid": metrics.frechet_distance(evenly(features_gen, n), evenly(features_real, n)),
+        "classifier_fid_real": metrics.frechet_distance(features_train, evenly(features_real, n)),
+        "classifier_fid_n": n,
+        "diversity_by_class": diversity,
+        "diversity_by_class_real": diversity_real,
+        "copy_probability": metrics.probability_closer(copy_gen, copy_real),
+        "copy_distance": np.quantile(copy_gen.numpy(), QUANTILES).tolist(),
+        "copy_distance_real": np.quantile(copy_real.numpy(), QUANTILES).tolist(),
+    }
+
+
+def evenly(items: Any, n: int) -> Any:
+    """n of the items, spread evenly over all of them."""
+    return items[np.linspace(0, len(items) - 1, n).astype(int)]
+
+
+def extended_table(values: dict[str, Any], split: str) -> str:
+    """`extended`'s values, generated beside real."""
+    diversity = list(zip(values["diversity_by_class"], values["diversity_by_class_real"], strict=True))
+    keys = ("copy_distance", "copy_distance_real")
+    distances = (" ".join(f"{distance:.2f}" for distance in values[key]) for key in keys)
+    ratios = " ".join(f"{a / b:.2f}" if b else "-" for a, b in diversity)
+    rows = [
+        ("read by the classifier as asked", "label_accuracy", ".2%"),
+        (f"classifier FID to {split}, N = {values['classifier_fid_n']:,}", "classifier_fid", ".3f"),
+    ]
+    lines = [f"  {'beyond the score':<44} {'generated':>10} {'real':>10}"]
+    lines += [
+        f"  {name:<44} {values[key]:>10{form}} {values[key + '_real']:>10{form}}" for name, key, form in rows
+    ]
+    quantiles = ", ".join(f"{q:.0%}" for q in QUANTILES)
+    lines += [
+        f"  mean distance within a class, generated : real, 0 to 9: {ratios}",
+        f"  distance to the nearest training image, {quantiles} quantiles:",
+        "    generated {}; real {}".format(*distances),
+        "  probability that a generated image is nearer to a training image than a real one is:",
+        f"    {values['copy_probability']:.3f} (1/2: as near as chance would have it; 1: copies)",
+    ]
+    return "\n".join(lines)
+
+
 def how_to_make(task: str, args: argparse.Namespace) -> str:
     """The commands that make the outputs of a task."""
     root = "" if args.output_dir == Path("outputs") else f" --output_dir {args.output_dir}"
@@ -166,11 +254,13 @@ def main() -> None:
             f"nothing to grade in {args.output_dir}/<task>/{args.split}/ (no hyperparams.json). "
             f"To make it: {how_to_make(TASKS[0], args)}"
         )
-    grades = {task: grade_task(task, args.split, args.output_dir, args.data_dir) for task in present}
+    grades = {task: grade_task(task, args) for task in present}
     write_json(args.output_dir / "grade_result.json", grades)
     for task in TASKS:
         if task in present:
             print(table(task, grades[task]) + "\n")
+            if "extended" in grades[task]:
+                print(extended_table(grades[task]["extended"], args.split) + "\n")
         else:
             print(f"{task} is not there. To make it: {how_to_make(task, args)}\n")
     total = sum(grade["score"] for grade in grades.values())

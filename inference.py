@@ -21,10 +21,13 @@ from tqdm import tqdm
 import submission
 from checkpoint import (
     MODEL_CLASSES,
+    autocast,
     build_model,
     check_output,
     check_triple,
     choose_device,
+    choose_precision,
+    generate,
     load_checkpoint,
     load_weights,
 )
@@ -91,27 +94,36 @@ def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 def reconstruct(
     model: nn.Module, dataset: MNISTDataset, latent_dim: int, use_labels: bool, bar: tqdm
 ) -> np.ndarray:
-    """Reconstruct all images from their mu. Returns: uint8, as many and of the same shape."""
-    recons = []
+    """Reconstruct all images from their codes. Returns: uint8, as many and of the same shape.
+
+    A code is what the model's `compress(x, labels)` gives, [B, d]; for a model without one it is mu.
+    """
+    recons, device = [], dataset.images.device
     for batch in dataset.batches(BATCH):
-        output = model(batch.images, batch.labels if use_labels else None)
-        recon, mu, _ = check_triple("forward", output, "(recon, mu, logvar)")
-        check_output("mu", mu, (len(batch), latent_dim))
+        labels = batch.labels if use_labels else None
+        if hasattr(model, "compress"):
+            with autocast(choose_precision("auto", device), device):  # a search need not be exact
+                mu = model.compress(batch.images, labels).float()
+            recon = model.decode(mu, labels)
+        else:
+            output = model(batch.images, labels)
+            recon, mu, _ = check_triple("forward", output, "(recon, mu, logvar)")
+        check_output("the code", mu, (len(batch), latent_dim))
         recons.append(as_saved("recon", recon, batch.images.shape))
         bar.update(len(batch))
     return np.concatenate(recons)
 
 
 @torch.no_grad()
-def generate(model: nn.Module, image_shape: tuple[int, ...], device: torch.device, bar: tqdm) -> np.ndarray:
+def generate_all(
+    model: nn.Module, image_shape: tuple[int, ...], device: torch.device, bar: tqdm
+) -> np.ndarray:
     """Generate `GEN_PER_LABEL` images of each label. Returns: uint8 [10, GEN_PER_LABEL, ...]."""
-    if not hasattr(model, "generate"):
-        raise LabError(f"{type(model).__name__} in submission.py has no method generate(labels)")
     images = []
     for label in range(10):
         labels = torch.full((GEN_PER_LABEL,), label, device=device)
         images.append(
-            as_saved("what generate returns", model.generate(labels), (GEN_PER_LABEL, *image_shape))
+            as_saved("what generate returns", generate(model, labels), (GEN_PER_LABEL, *image_shape))
         )
         bar.update(GEN_PER_LABEL)
     return np.stack(images)
@@ -157,7 +169,7 @@ def main() -> None:
     latent_dim = config["model_args"]["latent_dim"]
     with tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
         recon = reconstruct(model, dataset, latent_dim, task == "Genwithlabel", bar)
-        gen = generate(model, recon.shape[1:], device, bar)
+        gen = generate_all(model, recon.shape[1:], device, bar)
 
     folder = make_folder(args.output_dir / task / args.split)
     with lock(folder):

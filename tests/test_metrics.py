@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,3 +122,44 @@ def test_score(task: str, values: dict, latent_dim: int, uncapped: float, capped
     assert result["score"] == pytest.approx(capped, abs=1e-3)
     assert result["bonus"] == pytest.approx(0.2 + 1 - latent_dim / 784)
     assert sum(most for _, _, most in metrics.score_terms(task, values)) == metrics.max_score(task)
+
+
+# --- Beyond the score ---------------------------------------------------------------------------
+
+
+def test_frechet_distance_is_the_closed_form() -> None:
+    """Against SciPy's matrix square root; zero for equal sets; the shift squared for a shifted one."""
+    rng = torch.Generator().manual_seed(0)
+    a = torch.randn(400, 5, generator=rng) @ torch.randn(5, 5, generator=rng)
+    b = torch.randn(300, 5, generator=rng) * torch.tensor([1.0, 2.0, 0.5, 0.3, 1.0]) + 1
+    cov_a, cov_b = np.cov(a.double().numpy().T), np.cov(b.double().numpy().T)
+    mean = (a.double().mean(dim=0) - b.double().mean(dim=0)).square().sum().item()
+    expected = mean + np.trace(cov_a + cov_b - 2 * scipy.linalg.sqrtm(cov_a @ cov_b).real)
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert metrics.frechet_distance(a, a + 2) == pytest.approx(5 * 2**2, rel=1e-4)
+
+
+def test_distances_are_those_of_a_loop() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, reference = torch.rand(7, 4, 4, generator=rng), torch.rand(9, 4, 4, generator=rng)
+    pairs = [(a - b).square().sum().sqrt() for i, a in enumerate(x) for j, b in enumerate(x) if i != j]
+    assert metrics.mean_pairwise_distance(x) == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-5)
+    assert metrics.mean_pairwise_distance(x[:1].expand(5, 4, 4)) == pytest.approx(0, abs=1e-3)
+    nearest = torch.stack([min((a - b).square().sum().sqrt() for b in reference) for a in x])
+    torch.testing.assert_close(metrics.nearest_distance(x, reference, chunk=3), nearest)
+
+
+@settings(deadline=None)
+@given(a=st.lists(st.integers(0, 5), min_size=1), b=st.lists(st.integers(0, 5), min_size=1))
+def test_probability_closer_counts_pairs(a: list[int], b: list[int]) -> None:
+    expected = np.mean([(i < j) + (i == j) / 2 for i in a for j in b])
+    a, b = torch.tensor(a).float(), torch.tensor(b).float()
+    assert metrics.probability_closer(a, b) == pytest.approx(expected)
+
+
+def test_ssim_is_exact_in_an_autocast() -> None:
+    x, y = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = metrics.ssim(x, y)
+    assert torch.equal(inside, metrics.ssim(x, y))

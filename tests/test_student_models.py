@@ -61,6 +61,14 @@ def test_a_students_model_needs_five_calls_only(student) -> None:
     succeed("grade.py", **lab)
     grade = json.loads((lab["cwd"] / "outputs/grade_result.json").read_text())
     assert grade["VAE0label"]["latent_dim"] == 3
+    # A model without `compress` is graded by its mu, as the log is: equal in fp32, which inference runs in.
+    succeed(*STUDENT, "--latent_dim", 3, "--precision", "fp32", "--overwrite", **lab)
+    succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
+    succeed("grade.py", **lab)
+    grade = json.loads((lab["cwd"] / "outputs/grade_result.json").read_text())["VAE0label"]
+    best = min(rows(lab["cwd"] / "outputs/VAE0label"), key=lambda row: row["valid_loss"])
+    assert best["valid_mse"] == pytest.approx(grade["mse"], abs=1e-6)
+    assert best["valid_ssim"] == pytest.approx(grade["ssim"], abs=1e-5)
     line = fail(*STUDENT, "--overwrite", "--arch", "mlp", **lab)
     assert "VAE in submission.py takes other options" in line
     (lab["cwd"] / "submission.py").write_text(MINIMAL.replace("latent_dim", "size"))

@@ -51,9 +51,8 @@ def test_files_of_a_run(whole_run: Path) -> None:
     assert len(list((whole_run / "samples").iterdir())) == 60
     log = rows(whole_run)
     assert [row["epoch"] for row in log] == list(range(1, 61))
-    assert all(
-        row["valid_loss"] == pytest.approx(row["valid_recon_term"] + row["valid_kl_term"]) for row in log
-    )
+    terms = [row["valid_recon_term"] + row["valid_kl_term"] for row in log]
+    assert all(row["valid_loss"] > sum_ for row, sum_ in zip(log, terms, strict=True))  # and the prior's own
     assert log[-1]["train_loss"] < log[0]["train_loss"] / 2
     assert log[-1]["valid_ssim"] > log[0]["valid_ssim"]
     config = json.loads((whole_run / "config.json").read_text())
@@ -64,11 +63,12 @@ def test_files_of_a_run(whole_run: Path) -> None:
     assert "optimizer" in last
 
 
-def test_the_logged_quality_is_the_graded_one(main_job: Path) -> None:
+def test_the_grade_is_above_the_logged_quality(main_job: Path) -> None:
+    """The log's is of the encoder's codes, the grade's of those that `compress` makes of them."""
     for task, grade in json.loads((main_job / "outputs/grade_result.json").read_text()).items():
         best = min(rows(main_job / "outputs" / task), key=lambda row: row["valid_loss"])
-        assert best["valid_mse"] == pytest.approx(grade["mse"], abs=1e-6)
-        assert best["valid_ssim"] == pytest.approx(grade["ssim"], abs=1e-5)
+        assert grade["ssim"] > best["valid_ssim"]
+        assert grade["mse"] < best["valid_mse"]
 
 
 def test_seed_decides_the_result(whole_run: Path, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_resuming_goes_on_for_more_epochs_and_guards_the_rest(whole_run: Path, c
     cwd = folder.parent.parent
     line = fail(*SMALL, "--resume", "--lr", 0.1, cwd=cwd)
     assert "the run to resume has lr 0.003, not 0.1" in line
-    assert "has latent_dim 16, not 3" in fail(*SMALL, "--resume", "--latent_dim", 3, cwd=cwd)
+    assert "has latent_dim 20, not 3" in fail(*SMALL, "--resume", "--latent_dim", 3, cwd=cwd)
     assert "has dataset digits, not mnist" in fail(*SMALL[:3], "--resume", "--dataset", "mnist", cwd=cwd)
     assert "60 epochs are done: --epochs can't be 1" in fail(*SMALL, "--resume", "--epochs", 1, cwd=cwd)
     before = digest(folder / "last.pt")

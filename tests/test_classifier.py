@@ -1,0 +1,75 @@
+"""The independent classifier, and what `grade.py --extended` says with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MNIST_DIR, succeed
+
+from classifier import load_classifier, read, shifted
+from data_utils import MNISTDataset
+
+EXTENDED = ("grade.py", "--extended")
+
+
+def extended(cwd: Path) -> dict:
+    return json.loads((cwd / "outputs/grade_result.json").read_text())["Genwithlabel"]["extended"]
+
+
+def test_shifts_move_images_whole() -> None:
+    x = torch.zeros(200, 28, 28)
+    x[:, 10:18, 10:18] = torch.rand(200, 8, 8)
+    moved = shifted(x)
+    assert moved.shape == x.shape
+    torch.testing.assert_close(moved.sum(dim=(1, 2)), x.sum(dim=(1, 2)))  # nothing was cut, nothing added
+    assert (
+        len({tuple((image > 0).nonzero()[0].tolist()) for image in moved}) == 25
+    )  # -2 to 2 in both directions
+    colour = torch.rand(3, 3, 32, 32)
+    assert shifted(colour).shape == colour.shape
+
+
+def test_extended_grade(main_job: Path, change) -> None:
+    """Real training images in place of generated ones: read as their labels, and seen through as copies."""
+    cwd = change(main_job)
+    out = succeed(*EXTENDED, cwd=cwd)
+    values = extended(cwd)
+    assert f"{values['label_accuracy']:.2%}" in out
+    assert values["label_accuracy"] > 0.8
+    assert values["label_accuracy_real"] > 0.95
+    assert values["classifier_fid"] > values["classifier_fid_real"]
+    assert len(values["diversity_by_class"]) == 10
+
+    kept = cwd / "dataset/digits/classifier.pt"
+    trained = kept.stat().st_mtime_ns
+    with np.load(cwd / "dataset/digits/train.npz") as file:
+        images, labels = file["images"], file["labels"]
+    copies = np.stack([np.resize(images[labels == y], (1000, 28, 28)) for y in range(10)])
+    np.save(cwd / "outputs/Genwithlabel/valid/gen.npy", copies)
+    succeed(*EXTENDED, cwd=cwd)
+    assert kept.stat().st_mtime_ns == trained
+    values = extended(cwd)
+    assert values["label_accuracy"] > 0.98
+    assert values["copy_probability"] > 0.99
+    assert max(values["copy_distance"]) < 0.1 < min(values["copy_distance_real"])
+
+    np.save(
+        cwd / "outputs/Genwithlabel/valid/gen.npy", copies[:, :1].repeat(1000, axis=1)
+    )  # one image a label
+    kept.write_bytes(b"damaged")
+    succeed(*EXTENDED, cwd=cwd)
+    assert max(extended(cwd)["diversity_by_class"]) < 0.1
+    assert kept.stat().st_size > 1000  # trained anew
+
+
+@pytest.mark.mnist
+def test_the_classifier_reads_mnist(in_tmp: Path) -> None:
+    classifier = load_classifier("mnist", MNIST_DIR)
+    test_set = MNISTDataset("test", "mnist", MNIST_DIR)
+    labels, features = read(classifier, test_set.images.numpy())
+    assert features.shape == (10_000, 128)
+    assert (labels == test_set.labels).float().mean() >= 0.993
