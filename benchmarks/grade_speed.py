@@ -1,0 +1,141 @@
+"""Inference and grade: our commands against the lab's original way.
+
+    python train.py --task Genwithlabel && python benchmarks/grade_speed.py
+
+Both sides reconstruct a split, generate 1,000 images a label and score them, from the same checkpoint, and
+both include the start of their processes. The original way: a DataLoader over single images; every output
+image saved as a PNG file of its own; the grader reads the files one by one and calls scikit-image's SSIM
+once an image. The two alternate, and the table gives medians. Their scores must agree to 0.001.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from report import REPO, lab, machine, markdown
+from skimage.metrics import structural_similarity
+from torch.utils.data import DataLoader
+
+import metrics
+import submission
+from checkpoint import build_model, load_checkpoint, load_weights
+from common import LabError, Parser, number, run
+from data_utils import MNISTDataset, add_data_dir_option
+
+TASK = "Genwithlabel"
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--checkpoint_path",
+        type=Path,
+        default=REPO / "outputs" / TASK / "best.pt",
+        help="of Genwithlabel (default: outputs/Genwithlabel/best.pt)",
+    )
+    parser.add_argument("--runs", type=number(int, 1, 100), default=3, help="runs of each (default: 3)")
+    parser.add_argument("--original", type=Path, help=argparse.SUPPRESS)  # be the original way, into a folder
+    add_data_dir_option(parser)
+    return parser.parse_args()
+
+
+# --- The original way ---------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def original_inference(checkpoint_path: Path, dataset: MNISTDataset, folder: Path) -> None:
+    """Reconstruct and generate, a PNG file an image."""
+    checkpoint = load_checkpoint(checkpoint_path, TASK)
+    model = build_model(submission, TASK, checkpoint["config"]["model_args"]).eval()
+    load_weights(model, checkpoint, checkpoint_path)
+    (folder / "recon").mkdir(parents=True)
+    index = 0
+    loader = DataLoader([dataset[i] for i in range(len(dataset))], batch_size=128)
+    for x, labels in loader:
+        for image in metrics.to_uint8(model(x, labels)[0]).numpy():
+            Image.fromarray(image).save(folder / "recon" / f"recon_{index}.png")
+            index += 1
+    for label in range(10):
+        (folder / "gen" / str(label)).mkdir(parents=True)
+        images = metrics.to_uint8(model.generate(torch.full((metrics.GEN_PER_LABEL,), label))).numpy()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(folder / "gen" / str(label) / f"{i}.png")
+
+
+def original_grade(dataset: MNISTDataset, folder: Path, latent_dim: int) -> float:
+    """The uncapped score of the PNG files, image by image."""
+    images, labels = dataset.images.numpy(), dataset.labels.numpy()
+    mse = ssim = 0.0
+    for i, image in enumerate(images):
+        recon = np.array(Image.open(folder / "recon" / f"recon_{i}.png"))
+        mse += np.mean((recon / 255.0 - image / 255.0) ** 2) / len(images)
+        ssim += structural_similarity(recon, image, data_range=255) / len(images)
+    fid = 0.0
+    for label in range(10):
+        paths = (folder / "gen" / str(label) / f"{i}.png" for i in range(metrics.GEN_PER_LABEL))
+        generated = np.stack([np.array(Image.open(path)) for path in paths]) / 255.0
+        real = images[labels == label] / 255.0
+        (mean_g, var_g), (mean_r, var_r) = ((x.mean(axis=0), x.var(axis=0)) for x in (generated, real))
+        distance = np.sum((mean_g - mean_r) ** 2) + np.sum(var_g + var_r - 2 * np.sqrt(var_g * var_r))
+        fid += float(distance) / 10
+    return metrics.score(TASK, {"mse": mse, "ssim": ssim, "fid": fid}, latent_dim)["score_uncapped"]
+
+
+def original_way(args: argparse.Namespace) -> None:
+    """Both steps, into `args.original`."""
+    checkpoint = load_checkpoint(args.checkpoint_path, TASK)
+    dataset = MNISTDataset("valid", checkpoint["config"]["dataset"], args.data_dir)
+    torch.manual_seed(0)
+    original_inference(args.checkpoint_path, dataset, args.original)
+    score = original_grade(dataset, args.original, checkpoint["config"]["model_args"]["latent_dim"])
+    (args.original / "score.json").write_text(json.dumps(score))
+
+
+# --- The comparison -----------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Time both ways alternately and print the table."""
+    args = parse_args()
+    if args.original:
+        original_way(args)
+        return
+    root = REPO / "outputs" / "grade_speed"
+    data = ["--data_dir", args.data_dir] if args.data_dir else []
+    checkpoint = ["--checkpoint_path", args.checkpoint_path]
+    times: dict[str, list[float]] = {"ours": [], "original": []}
+    for _ in range(args.runs):
+        shutil.rmtree(root, ignore_errors=True)
+        start = time.perf_counter()
+        lab("inference.py", *checkpoint, "--output_dir", root / "ours", *data)
+        lab("grade.py", "--output_dir", root / "ours", *data)
+        times["ours"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        lab("benchmarks/grade_speed.py", *checkpoint, "--original", root / "original", *data)
+        times["original"].append(time.perf_counter() - start)
+    ours = json.loads((root / "ours" / "grade_result.json").read_text())[TASK]["score_uncapped"]
+    original = json.loads((root / "original" / "score.json").read_text())
+    if abs(ours - original) > 1e-3:
+        raise LabError(f"the two ways disagree: {ours} and {original}")
+    shutil.rmtree(root)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"{machine()}; {args.runs} runs each; both scored {ours:.3f}\n")
+    rows = [
+        (name, f"{medians[name]:.1f} s", f"{min(values):.1f} to {max(values):.1f} s")
+        for name, values in times.items()
+    ]
+    print(markdown(("inference + grade", "median", "range"), rows))
+    print(f"\nratio of the medians: {medians['original'] / medians['ours']:.1f}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,62 @@
+"""What the benchmarks share: the line that names the machine, a Markdown table, running the lab's commands.
+
+Importing it puts the repository's folder on the path, so that a benchmark can import the lab's modules.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))
+
+import torch  # noqa: E402
+
+from common import LabError  # noqa: E402
+
+
+def machine() -> str:
+    """The processor, the number of threads and the versions, in one line."""
+    cpu = platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
+        cpu = names[0] if names else cpu
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{cpu}, {cores} cores, {torch.get_num_threads()} threads, {versions}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def lab(script: str, *args: object, threads: int | None = None) -> None:
+    """Run one of the lab's commands, in the repository's folder. Raises: LabError if it fails."""
+    command = [sys.executable, str(REPO / script), *map(str, args)]
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    result = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise LabError(f"{shlex.join(command)} failed: {result.stderr.strip() or result.stdout.strip()}")
+
+
+def train_and_grade(
+    folder: Path, split: str, data_dir: Path | None, *options: object, threads: int | None = None
+) -> None:
+    """A whole job of one task, from nothing to `folder/grade_result.json`: train, infer, grade."""
+    data = ["--data_dir", data_dir] if data_dir else []
+    task = options[options.index("--task") + 1]
+    lab("train.py", *options, "--output_dir", folder, "--overwrite", *data, threads=threads)
+    where = ["--output_dir", folder, "--split", split, *data]
+    lab("inference.py", "--checkpoint_path", folder / task / "best.pt", *where, threads=threads)
+    lab("grade.py", *where, threads=threads)
