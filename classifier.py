@@ -102,12 +102,11 @@ def train_classifier(train_set: MNISTDataset, seed: int = 0) -> Classifier:
     return model.eval()
 
 
-def load_classifier(dataset: str, data_dir: Path | None = None) -> Classifier:
-    """The classifier of a data set: the one kept beside its splits, else a new one, which is kept.
+def load_classifier(train_set: MNISTDataset) -> Classifier:
+    """The classifier trained on `train_set`: the one kept beside it, else a new one, which is kept.
 
     One that is damaged, or was trained on other images or in another way, is trained anew.
     """
-    train_set = MNISTDataset("train", dataset, data_dir)
     made_of = hashlib.md5(train_set.images.numpy().tobytes() + train_set.labels.numpy().tobytes())
     made_of.update(Path(__file__).read_bytes())
     path = ROOT / train_set.name / "classifier.pt"

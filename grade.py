@@ -25,7 +25,7 @@ from PIL import Image
 import metrics
 from classifier import load_classifier, read
 from common import TASKS, LabError, Parser, file_md5, read_json, reason, run, write_json
-from data_utils import DATASETS, SPLITS, add_data_dir_option, load_split, prepare
+from data_utils import DATASETS, SPLITS, MNISTDataset, add_data_dir_option, load_split, prepare
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9)  # of the distances to the nearest training image
 
@@ -174,14 +174,14 @@ def extended(
 
     images, labels: the split, which neither the model nor the classifier was trained on.
     """
-    prepare(dataset, data_dir, ["train"])
-    train, _ = load_split(dataset, "train")
-    classifier = load_classifier(dataset, data_dir)
+    train_set = MNISTDataset("train", dataset, data_dir)
+    train, classifier = train_set.images.numpy(), load_classifier(train_set)
     flat, asked = gen.reshape(-1, *gen.shape[2:]), np.arange(10).repeat(gen.shape[1])
     labels_gen, features_gen = read(classifier, flat)
     labels_real, features_real = read(classifier, images)
     n = min(len(flat), len(images), len(train))  # equal numbers, for distances that can be compared
     _, features_train = read(classifier, evenly(train, n))
+    features_gen, features_real = evenly(features_gen, n), evenly(features_real, n)
 
     def floats(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).float() / 255
@@ -193,8 +193,8 @@ def extended(
     return {
         "label_accuracy": float(np.mean(labels_gen.numpy() == asked)),
         "label_accuracy_real": float(np.mean(labels_real.numpy() == labels)),
-        "classifier_fid": metrics.frechet_distance(evenly(features_gen, n), evenly(features_real, n)),
-        "classifier_fid_real": metrics.frechet_distance(features_train, evenly(features_real, n)),
+        "classifier_fid": metrics.frechet_distance(features_gen, features_real),
+        "classifier_fid_real": metrics.frechet_distance(features_train, features_real),
         "classifier_fid_n": n,
         "diversity_by_class": diversity,
         "diversity_by_class_real": diversity_real,

@@ -1,13 +1,13 @@
 """Where generation draws its codes from: the prior p(z|y).
 
-Three of them, compared in the README:
+Three of them, which `benchmarks/quality.py` compares:
 
 - `standard`: N(0, I), the plain VAE's;
 - `class_mean`: N(m_y, I), a mean learned for each class;
 - `learned`: a flow that carries N(0, I) to the codes that the encoder gives the images of a class.
 
 The first two hold the codes in their place by the KL term, which costs reconstruction. The third goes
-where the codes are, so that the KL term need do no more than keep them of unit size. y is one of
+where the codes are, so that the KL term need do no more than keep them from drifting apart. y is one of
 `num_classes` classes; a model without labels has one class.
 """
 

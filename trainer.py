@@ -149,11 +149,9 @@ class Trainer:
 
     def loss_terms(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(loss, recon_term, kl_term) as one tensor [3], in nats per image, and recon if it was made."""
-        if hasattr(self.model, "training_loss"):
-            with autocast(self.config.precision, self.device):
-                terms = self.model.training_loss(x, labels, self.config.var)
-            return self.checked_terms(terms), None
         with autocast(self.config.precision, self.device):
+            if hasattr(self.model, "training_loss"):
+                return self.checked_terms(self.model.training_loss(x, labels, self.config.var)), None
             output = self.model(x, labels)
         output = check_triple("forward", output, "(recon, mu, logvar)")
         recon, mu, logvar = output  # [B, 28, 28], [B, d], [B, d]

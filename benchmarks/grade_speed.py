@@ -61,7 +61,8 @@ def original_inference(checkpoint_path: Path, dataset: MNISTDataset, folder: Pat
     (folder / "recon").mkdir(parents=True)
     index = 0
     loader = DataLoader([dataset[i] for i in range(len(dataset))], batch_size=128)
-    precision, device = choose_precision("auto", torch.device("cpu")), torch.device("cpu")
+    device = torch.device("cpu")
+    precision = choose_precision("auto", device)
     for x, labels in loader:
         with autocast(precision, device):  # the model's own work is the same on both sides
             codes = model.compress(x, labels)

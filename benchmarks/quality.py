@@ -4,7 +4,7 @@
 
 trains VAE0label, and Genwithlabel with each of the three priors, for latent_dim 4 to 32, and grades them on
 `valid`. A run that is done is not done again, so an interrupted benchmark goes on where it was; --jobs runs
-share the cores. Training is shorter than train.py's default (--epochs): the columns compare with each other.
+share the cores. Training is shorter than train.py's default (--epochs): the rows compare with each other.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ MODELS = [
     ("Genwithlabel, class_mean", "Genwithlabel", "class_mean"),
     ("Genwithlabel, learned", "Genwithlabel", "learned"),
 ]
-VALUES = ("ssim", "mse", "fid", "score", "score_uncapped")
-DIGITS = {"ssim": 4, "mse": 5, "fid": 2, "score": 2, "score_uncapped": 2}
+# The values of a grade, and the digits after the point that the Markdown table gives of each.
+VALUES = {"ssim": 4, "mse": 5, "fid": 2, "score": 2, "score_uncapped": 2}
 
 
 def parse_args() -> Any:
     """The options."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--epochs", type=number(int, 1), default=3, help="of each run (default: 3; 0 is train.py's default)")
+    add("--epochs", type=number(int, 1), default=3, help="of each run (default: 3)")
     add("--seeds", type=number(int, 1, 100), default=3, help="runs of each configuration (default: 3)")
     add("--latent_dims", type=number(int, 1, 784), nargs="+", default=LATENT_DIMS, help="(default: 4 to 32)")
     add("--split", choices=SPLITS, default="valid", help="the split to grade (default: valid)")
@@ -91,7 +91,7 @@ def as_markdown(results: dict[tuple[str, int], list[dict[str, float]]]) -> str:
 
     def cell(grades: list[dict[str, float]], key: str) -> str:
         pair = summary(grades, key)
-        return "" if pair is None else f"{pair[0]:.{DIGITS[key]}f} ± {pair[1]:.{DIGITS[key]}f}"
+        return "" if pair is None else f"{pair[0]:.{VALUES[key]}f} ± {pair[1]:.{VALUES[key]}f}"
 
     rows = [(*key, *(cell(grades, value) for value in VALUES)) for key, grades in results.items()]
     return markdown(("model", "latent_dim", *VALUES), rows)

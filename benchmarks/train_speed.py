@@ -82,7 +82,7 @@ class TutorialDataset(Dataset):
         return torch.from_numpy(np.array(image)).to(torch.float32).div(255), self.labels[index]
 
 
-def plain_loop(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> Callable[[], object]:
+def plain_loop(config: TrainConfig, train_set: MNISTDataset) -> Callable[[], object]:
     """A pass of the plain loop. Returns: a function that trains for one."""
     model = build_model(submission, config.task, config.model_args)
     loader = DataLoader(TutorialDataset(train_set), batch_size=config.batch_size, shuffle=True)
@@ -137,6 +137,7 @@ def pythae_loop(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> C
     data = BaseDataset(train_set.images.float() / 255, train_set.labels)
     settings = BaseTrainerConfig(
         output_dir=str(folder),
+        num_epochs=1,
         per_device_train_batch_size=config.batch_size,
         learning_rate=1e-3,
         no_cuda=True,
@@ -146,7 +147,6 @@ def pythae_loop(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> C
     trainer.prepare_training()
 
     def one_pass() -> None:
-        settings.num_epochs = 1
         trainer.callback_handler.on_epoch_begin(
             training_config=settings, epoch=1, train_loader=trainer.train_loader, eval_loader=None
         )
@@ -197,7 +197,7 @@ def measure(
         trainer = our_trainer(config, train_set, Path(folder))
         contenders: dict[str, Callable[[], object] | None] = {
             "ours": lambda: trainer.train_epoch(bar),
-            "plain loop": plain_loop(config, train_set, Path(folder)),
+            "plain loop": plain_loop(config, train_set),
             "pythae": pythae_loop(config, train_set, Path(folder)),
         }
         speeds: dict[str, list[float]] = {key: [] for key, one_pass in contenders.items() if one_pass}

@@ -26,9 +26,8 @@ def test_shifts_move_images_whole() -> None:
     moved = shifted(x)
     assert moved.shape == x.shape
     torch.testing.assert_close(moved.sum(dim=(1, 2)), x.sum(dim=(1, 2)))  # nothing was cut, nothing added
-    assert (
-        len({tuple((image > 0).nonzero()[0].tolist()) for image in moved}) == 25
-    )  # -2 to 2 in both directions
+    # By -2 to 2 in both directions.
+    assert len({tuple((image > 0).nonzero()[0].tolist()) for image in moved}) == 25
     colour = torch.rand(3, 3, 32, 32)
     assert shifted(colour).shape == colour.shape
 
@@ -57,9 +56,8 @@ def test_extended_grade(main_job: Path, change) -> None:
     assert values["copy_probability"] > 0.99
     assert max(values["copy_distance"]) < 0.1 < min(values["copy_distance_real"])
 
-    np.save(
-        cwd / "outputs/Genwithlabel/valid/gen.npy", copies[:, :1].repeat(1000, axis=1)
-    )  # one image a label
+    one_image = copies[:, :1].repeat(1000, axis=1)  # of each label
+    np.save(cwd / "outputs/Genwithlabel/valid/gen.npy", one_image)
     kept.write_bytes(b"damaged")
     succeed(*EXTENDED, cwd=cwd)
     assert max(extended(cwd)["diversity_by_class"]) < 0.1
@@ -68,7 +66,7 @@ def test_extended_grade(main_job: Path, change) -> None:
 
 @pytest.mark.mnist
 def test_the_classifier_reads_mnist(in_tmp: Path) -> None:
-    classifier = load_classifier("mnist", MNIST_DIR)
+    classifier = load_classifier(MNISTDataset("train", "mnist", MNIST_DIR))
     test_set = MNISTDataset("test", "mnist", MNIST_DIR)
     labels, features = read(classifier, test_set.images.numpy())
     assert features.shape == (10_000, 128)
