@@ -74,6 +74,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--save_png", action="store_true", help="also write a PNG file for each image")
     parser.add_argument(
+        "--skip_compress",
+        action="store_true",
+        help="reconstruct from the encoder's mu, even if the model can improve on it: faster, scores less",
+    )
+    parser.add_argument(
         "--seed", type=number(int, 0), default=0, help="decides the generated images (default: 0)"
     )
     parser.add_argument(
@@ -92,16 +97,21 @@ def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 
 @torch.no_grad()
 def reconstruct(
-    model: nn.Module, dataset: MNISTDataset, latent_dim: int, use_labels: bool, bar: tqdm
+    model: nn.Module,
+    dataset: MNISTDataset,
+    latent_dim: int,
+    use_labels: bool,
+    bar: tqdm,
+    skip_compress: bool = False,
 ) -> np.ndarray:
     """Reconstruct all images from their codes. Returns: uint8, as many and of the same shape.
 
-    A code is what the model's `compress(x, labels)` gives, [B, d]; for a model without one it is mu.
+    A code is what the model's `compress(x, labels)` gives, [B, d]; without one, or to skip it, it is mu.
     """
     recons, device = [], dataset.images.device
     for batch in dataset.batches(BATCH):
         labels = batch.labels if use_labels else None
-        if hasattr(model, "compress"):
+        if hasattr(model, "compress") and not skip_compress:
             with autocast(choose_precision("auto", device), device):  # a search need not be exact
                 mu = model.compress(batch.images, labels).float()
             recon = model.decode(mu, labels)
@@ -168,7 +178,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     latent_dim = config["model_args"]["latent_dim"]
     with tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
-        recon = reconstruct(model, dataset, latent_dim, task == "Genwithlabel", bar)
+        use_labels = task == "Genwithlabel"
+        recon = reconstruct(model, dataset, latent_dim, use_labels, bar, args.skip_compress)
         gen = generate_all(model, recon.shape[1:], device, bar)
 
     folder = make_folder(args.output_dir / task / args.split)

@@ -52,13 +52,13 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return (images @ columns).transpose(-1, -2) @ rows
 
-    mean_x, mean_y = window_mean(x), window_mean(y)
+    # Four means are enough, since the variances matter by their sum alone; together they take one product.
+    mean_x, mean_y, squares, product = window_mean(torch.stack([x, y, x * x + y * y, x * y])).unbind()
     unbiased = size**2 / (size**2 - 1)
-    var_x = unbiased * (window_mean(x * x) - mean_x**2)
-    var_y = unbiased * (window_mean(y * y) - mean_y**2)
-    cov = unbiased * (window_mean(x * y) - mean_x * mean_y)
-    similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
-    similarity = similarity / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    product_of_means, squares_of_means = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+    cov = unbiased * (product - product_of_means)
+    var = unbiased * (squares - squares_of_means)  # of x plus of y
+    similarity = (2 * product_of_means + c1) * (2 * cov + c2) / ((squares_of_means + c1) * (var + c2))
     return similarity.flatten(1).mean(dim=1)
 
 

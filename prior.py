@@ -17,6 +17,20 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.quasirandom import SobolEngine
+
+
+def even_noise(y: Tensor, latent_dim: int) -> Tensor:
+    """Noise from N(0, I) for each of the classes y, [B], spread over each class evenly. Returns: [B, d].
+
+    Each row is a draw from N(0, I), but those of a class share the space between them where independent draws
+    would crowd here and leave gaps there, so that their mean and variance lie closer to those of all that the
+    model can draw. Paper: Owen, Randomly Permuted (t, m, s)-Nets and (t, s)-Sequences (1995).
+    """
+    points = SobolEngine(latent_dim, scramble=True).draw(len(y)).clamp(1e-7, 1 - 1e-7)  # [B, d] in (0, 1)
+    eps = torch.empty_like(points)
+    eps[y.argsort(stable=True).cpu()] = torch.special.ndtri(points)  # neighbours in the sequence: one class
+    return eps.to(y.device)
 
 
 class StandardPrior(nn.Module):
@@ -65,7 +79,7 @@ class FlowPrior(StandardPrior):
     STEPS = 20  # of the midpoint rule from noise to code
     REPEATS = 4  # points of the path that each code of a batch is trained on
 
-    def __init__(self, latent_dim: int, num_classes: int, hidden_dim: int = 256) -> None:
+    def __init__(self, latent_dim: int, num_classes: int, hidden_dim: int = 512) -> None:
         super().__init__(latent_dim, num_classes)
         self.classes = nn.Embedding(num_classes, hidden_dim)
         self.time = nn.Linear(16, hidden_dim)

@@ -23,7 +23,7 @@ from report import REPO, machine, markdown, train_and_grade
 from tqdm import tqdm
 
 from common import Parser, make_folder, number, run, write_file
-from data_utils import SPLITS, add_data_dir_option, prepare
+from data_utils import SPLITS, add_data_dir_option, add_dataset_option, prepare
 
 LATENT_DIMS = (4, 8, 12, 16, 20, 24, 32)
 # Name, task, prior. VAE0label's score knows no generation, so its prior changes nothing.
@@ -46,6 +46,7 @@ def parse_args() -> Any:
     add("--latent_dims", type=number(int, 1, 784), nargs="+", default=LATENT_DIMS, help="(default: 4 to 32)")
     add("--split", choices=SPLITS, default="valid", help="the split to grade (default: valid)")
     add("--jobs", type=number(int, 1, 64), default=1, help="runs at once; the cores are shared (default: 1)")
+    add_dataset_option(parser)
     add("--name", default="quality", help="of the files in benchmarks/results/ (default: quality)")
     add_data_dir_option(parser)
     return parser.parse_args()
@@ -53,11 +54,11 @@ def parse_args() -> Any:
 
 def one_run(args: Any, task: str, prior: str, latent_dim: int, seed: int) -> dict[str, float]:
     """The grade of one configuration, from its folder if it is done."""
-    name = f"{task}-{prior}-d{latent_dim}-epochs{args.epochs}-seed{seed}"
+    name = f"{args.dataset}-{task}-{prior}-d{latent_dim}-epochs{args.epochs}-seed{seed}"
     folder = REPO / "outputs" / "quality" / name
     result = folder / f"{args.split}.json"
     if not result.exists():
-        options = ("--task", task, "--dataset", "mnist", "--prior", prior, "--latent_dim", latent_dim)
+        options = ("--task", task, "--dataset", args.dataset, "--prior", prior, "--latent_dim", latent_dim)
         options += ("--epochs", args.epochs, "--seed", seed)
         threads = max(1, torch.get_num_threads() // args.jobs)
         train_and_grade(folder, args.split, args.data_dir, *options, threads=threads)
@@ -129,7 +130,7 @@ def draw(results: dict[tuple[str, int], list[dict[str, float]]], path: Path) -> 
 def main() -> None:
     """Run what isn't done, then write and print the table."""
     args = parse_args()
-    prepare("mnist", args.data_dir)
+    args.dataset, _ = prepare(args.dataset, args.data_dir)
     grid = list(itertools.product(MODELS, args.latent_dims, range(args.seeds)))
     results: dict[tuple[str, int], list[dict[str, float]]] = {}
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -140,7 +141,9 @@ def main() -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    about = f"{machine()}; MNIST {args.split}, {args.epochs} epochs, {args.seeds} runs each, mean ± std"
+    about = (
+        f"{machine()}; {args.dataset} {args.split}, {args.epochs} epochs, {args.seeds} runs each, mean ± std"
+    )
     table = f"{about}\n\n{as_markdown(results)}\n"
     path = make_folder(REPO / "benchmarks" / "results") / args.name
     write_file(path.with_suffix(".csv"), as_csv(results))

@@ -7,13 +7,14 @@ A round trains every contender for one pass over the same images, one after the 
 them, and the table gives the median and the range of images per second. What is timed is the training pass
 alone: no validation, no checkpoint, no start-up, except that every contender fetches its own batches.
 
-- ours: `Trainer.train_epoch`, as `train.py` runs it.
+- ours: `Trainer.train_epoch` on the images as they are, which is what the others do.
+- ours, distorting: the same as `train.py` runs it, with the distortions of its default `--distort`.
 - plain: what a tutorial writes. A Dataset that makes a PIL image and turns it into a tensor, one by one; a
   DataLoader; float32; Adam; the same model, loss and batch size.
 - pythae: its VAE and BaseTrainer, with our encoder and decoder as its networks, and its own loss.
 
-The last line is the share of the machine's matrix multiplication peak (measured on 2048 x 2048 in the run's
-own precision) that a step of ours reaches: the step counts the multiplications of layers alone.
+The last column holds the share of the machine's matrix multiplication peak (measured on 2048 x 2048 in the
+run's own precision) that a step of ours reaches: the multiplications of layers alone are counted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -194,9 +197,12 @@ def measure(
     device = torch.device("cpu")
     config = make_config(dict(MODELS[name]), train_set.name, device)
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
-        trainer = our_trainer(config, train_set, Path(folder))
+        trainers = {
+            "ours": our_trainer(replace(config, distort=0.0), train_set, Path(folder)),
+            "ours, distorting": our_trainer(config, train_set, Path(folder)),
+        }
         contenders: dict[str, Callable[[], object] | None] = {
-            "ours": lambda: trainer.train_epoch(bar),
+            **{key: partial(trainer.train_epoch, bar) for key, trainer in trainers.items()},
             "plain loop": plain_loop(config, train_set),
             "pythae": pythae_loop(config, train_set, Path(folder)),
         }
@@ -206,17 +212,16 @@ def measure(
                 speed = images_per_second(contenders[key], len(train_set))
                 if round_ > 0:  # the first one warms up
                     values.append(speed)
-        share = statistics.median(speeds["ours"]) / config.batch_size
-        share *= step_operations(trainer, config) / peak[config.precision]
-    ours = statistics.median(speeds["ours"])
+        operations = step_operations(trainers["ours"], config)
+    medians = {key: statistics.median(values) for key, values in speeds.items()}
     rows = []
     for key, values in speeds.items():
-        median = statistics.median(values)
-        about = f"{config.precision}, {share:.2f} of the matmul peak" if key == "ours" else "fp32"
+        ratio, about = f"{medians['ours'] / medians[key]:.1f}", "fp32"
+        if key in trainers:
+            share = medians[key] / config.batch_size * operations / peak[config.precision]
+            ratio, about = "", f"{config.precision}, {share:.2f} of the matmul peak"
         span = f"{min(values):,.0f} to {max(values):,.0f}"
-        rows.append(
-            (name, key, f"{median:,.0f}", span, "" if key == "ours" else f"{ours / median:.1f}", about)
-        )
+        rows.append((name, key, f"{medians[key]:,.0f}", span, ratio, about))
     return rows
 
 

@@ -74,6 +74,15 @@ def test_inference_repeats_itself_and_follows_its_seed(main_job: Path, change) -
     assert changed == ["gen.npy"]
 
 
+def test_codes_may_be_left_as_the_encoder_gives_them(main_job: Path, change) -> None:
+    cwd = change(main_job)
+    ssim = [json.loads((cwd / "outputs/grade_result.json").read_text())["VAE0label"]["ssim"]]
+    succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", "--skip_compress", cwd=cwd)
+    succeed("grade.py", cwd=cwd)
+    ssim.append(json.loads((cwd / "outputs/grade_result.json").read_text())["VAE0label"]["ssim"])
+    assert ssim[1] < ssim[0]
+
+
 def test_outputs_of_a_killed_inference_are_not_graded(main_job: Path, change) -> None:
     cwd = change(main_job)
     folder = cwd / "outputs/Genwithlabel/valid"
