@@ -15,25 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 import submission
 from checkpoint import (
     MODEL_CLASSES,
-    autocast,
     build_model,
     check_output,
-    check_triple,
     choose_device,
-    choose_precision,
-    generate,
     load_checkpoint,
     load_weights,
 )
 from common import (
     TASKS,
-    LabError,
     Parser,
     file_md5,
     image_grid,
@@ -48,9 +43,8 @@ from common import (
     write_npy,
 )
 from data_utils import SPLITS, MNISTDataset, add_data_dir_option
-from metrics import GEN_PER_LABEL, to_uint8
-
-BATCH = 1000
+from metrics import GEN_PER_LABEL
+from steps import BATCH, decode, encode, generate_images
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,39 +81,17 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """A model's images, checked, as uint8. Raises: LabError if the shape is wrong or a pixel isn't finite."""
-    check_output(name, images, shape)
-    if not torch.isfinite(images).all():
-        raise LabError(f"{name} holds nan or infinite pixels: the training went wrong, train again")
-    return to_uint8(images).cpu().numpy()
-
-
 @torch.no_grad()
 def reconstruct(
-    model: nn.Module,
-    dataset: MNISTDataset,
-    latent_dim: int,
-    use_labels: bool,
-    bar: tqdm,
-    skip_compress: bool = False,
+    model: nn.Module, dataset: MNISTDataset, latent_dim: int, use_labels: bool, skip_compress: bool, bar: tqdm
 ) -> np.ndarray:
-    """Reconstruct all images from their codes. Returns: uint8, as many and of the same shape.
-
-    A code is what the model's `compress(x, labels)` gives, [B, d]; without one, or to skip it, it is mu.
-    """
-    recons, device = [], dataset.images.device
+    """Reconstruct all images from codes of `latent_dim` numbers. Returns: uint8, of the same shape."""
+    recons = []
     for batch in dataset.batches(BATCH):
         labels = batch.labels if use_labels else None
-        if hasattr(model, "compress") and not skip_compress:
-            with autocast(choose_precision("auto", device), device):  # a search need not be exact
-                mu = model.compress(batch.images, labels).float()
-            recon = model.decode(mu, labels)
-        else:
-            output = model(batch.images, labels)
-            recon, mu, _ = check_triple("forward", output, "(recon, mu, logvar)")
-        check_output("the code", mu, (len(batch), latent_dim))
-        recons.append(as_saved("recon", recon, batch.images.shape))
+        z = encode(model, batch.images, labels, skip_compress)
+        check_output("the code (mu)", z, (len(batch), latent_dim))
+        recons.append(decode(model, z, labels, batch.images.shape[1:]))
         bar.update(len(batch))
     return np.concatenate(recons)
 
@@ -132,9 +104,7 @@ def generate_all(
     images = []
     for label in range(10):
         labels = torch.full((GEN_PER_LABEL,), label, device=device)
-        images.append(
-            as_saved("what generate returns", generate(model, labels), (GEN_PER_LABEL, *image_shape))
-        )
+        images.append(generate_images(model, labels, image_shape))
         bar.update(GEN_PER_LABEL)
     return np.stack(images)
 
@@ -179,7 +149,7 @@ def main() -> None:
     latent_dim = config["model_args"]["latent_dim"]
     with tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
         use_labels = task == "Genwithlabel"
-        recon = reconstruct(model, dataset, latent_dim, use_labels, bar, args.skip_compress)
+        recon = reconstruct(model, dataset, latent_dim, use_labels, args.skip_compress, bar)
         gen = generate_all(model, recon.shape[1:], device, bar)
 
     folder = make_folder(args.output_dir / task / args.split)

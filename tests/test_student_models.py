@@ -129,7 +129,7 @@ def test_images_that_are_not_finite_are_not_written(student) -> None:
     succeed(*STUDENT, **lab)
     (lab["cwd"] / "submission.py").write_text(MINIMAL.replace(".sigmoid()", ".log()"))
     line = fail("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
-    assert "recon holds nan or infinite pixels" in line
+    assert "what decode returns holds nan or infinite pixels" in line
     assert not (lab["cwd"] / "outputs/VAE0label/valid").exists()
 
 

@@ -1,0 +1,53 @@
+"""The three steps of inference, a batch each: images to codes, codes to images, labels to images.
+
+`inference.py` takes them in one process, `autograde.py` in three that can't reach each other. Between them
+nothing passes but the codes, so that a score is one of what the codes hold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from checkpoint import autocast, check_output, choose_precision, generate
+from common import LabError
+from metrics import to_uint8
+
+BATCH = 1000
+
+
+def encode(model: nn.Module, x: Tensor, labels: Tensor | None, skip_compress: bool = False) -> Tensor:
+    """The codes of images x, [B, H, W]: what `compress(x, labels)` gives or, where a model has none, mu.
+
+    Returns: float32 [B, d]. Raises: LabError if the model returns something else.
+    """
+    if hasattr(model, "compress") and not skip_compress:
+        with autocast(choose_precision("auto", x.device), x.device):  # a search need not be exact
+            z = model.compress(x, labels)
+    else:
+        output = model.encode(x, labels)
+        if not isinstance(output, tuple) or len(output) != 2:
+            raise LabError(f"encode must return (mu, logvar), got {type(output).__name__}: see submission.py")
+        z = output[0]
+    width = z.shape[-1] if isinstance(z, Tensor) and z.ndim else 0
+    check_output("the code (mu)", z, (len(x), width))
+    return z.float()
+
+
+def decode(model: nn.Module, z: Tensor, labels: Tensor | None, image_shape: tuple[int, ...]) -> np.ndarray:
+    """The images of codes, [B, d], as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
+    return as_saved("what decode returns", model.decode(z, labels), (len(z), *image_shape))
+
+
+def generate_images(model: nn.Module, labels: Tensor, image_shape: tuple[int, ...]) -> np.ndarray:
+    """A new image for each label, as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
+    return as_saved("what generate returns", generate(model, labels), (len(labels), *image_shape))
+
+
+def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """A model's images, checked, as uint8. Raises: LabError if the shape is wrong or a pixel isn't finite."""
+    check_output(name, images, shape)
+    if not torch.isfinite(images).all():
+        raise LabError(f"{name} holds nan or infinite pixels: the training went wrong, train again")
+    return to_uint8(images).cpu().numpy()
