@@ -38,7 +38,13 @@ def run_command(
     environment = {key: value for key, value in os.environ.items() if key != "VAE_LAB_DATA"} | (env or {})
     command = [sys.executable, str(repo / str(args[0])), *map(str, args[1:])]
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False, **kwargs
+        command,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        **{"timeout": 240} | kwargs,
     )
 
 

@@ -54,6 +54,7 @@ def test_extended_grade(main_job: Path, change) -> None:
     values = extended(cwd)
     assert values["label_accuracy"] > 0.98
     assert values["copy_probability"] > 0.99
+    assert values["copy_probability_recon"] > 0.99
     assert max(values["copy_distance"]) < 0.1 < min(values["copy_distance_real"])
 
     one_image = copies[:, :1].repeat(1000, axis=1)  # of each label

@@ -1,0 +1,109 @@
+"""What isolation costs, and what a class takes: `autograde.py` on the `test` split.
+
+    python benchmarks/autograde_speed.py --data_dir FOLDER_OF_MNIST
+
+One submission whose model does next to nothing (PCA): all the time it takes is overhead, of five sandboxes,
+the probes, the score and the pages. Then a class: honest submissions (an MLP of the lab's, trained for an
+epoch) and hostile ones of `tests/hostile.py`, among them those that run into each limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from report import REPO, lab, machine, markdown
+
+sys.path.insert(0, str(REPO / "tests"))
+import hostile
+
+from common import TASKS, LabError, Parser, number, run
+from data_utils import add_data_dir_option, add_dataset_option, load_split, prepare
+from sandbox import usage
+
+HOSTILE = ("endless loop", "fork bomb", "memory bit by bit", "100 GB file", "segfault", "syntax error")
+HOSTILE += ("a pickle bomb", "nan codes", "a zip file of a billion zeros", "a process left running")
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("--honest", type=number(int, 1, 1000), default=50, help="honest submissions (default: 50)")
+    add("--runs", type=number(int, 1, 100), default=3, help="runs of the one submission (default: 3)")
+    add("--time_limit", type=number(float, 1), default=60, help="seconds for a step (default: 60)")
+    add_dataset_option(parser)
+    add_data_dir_option(parser)
+    return parser.parse_args()
+
+
+def autograde(folder: Path, args: argparse.Namespace) -> tuple[float, float, float]:
+    """Grade the submissions in `folder`/class. Returns: seconds; and in MB the peak memory of the grader, and
+    of all processes together."""
+    command = [sys.executable, REPO / "autograde.py", folder / "class", "--split", "test"]
+    command += ["--dataset", args.dataset, "--time_limit", args.time_limit, "--output_dir", folder / "grades"]
+    command += ["--data_dir", args.data_dir] if args.data_dir else []
+    own = together = 0
+    start = time.perf_counter()
+    process = subprocess.Popen([*map(str, command)], cwd=REPO, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        status = Path("/proc", str(process.pid), "status").read_text()
+        own = max([own, *(int(line.split()[1]) / 1024 for line in status.splitlines() if "VmHWM" in line)])
+        together = max(together, usage(process.pid).memory / 2**20)
+        time.sleep(0.2)
+    if process.returncode != 0:
+        raise LabError("autograde.py failed: see above")
+    return time.perf_counter() - start, own, together
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_args()
+    args.dataset, _ = prepare(args.dataset, args.data_dir)
+    train, _ = load_split(args.dataset, "train")
+    root = REPO / "outputs" / "autograde_speed"
+    shutil.rmtree(root, ignore_errors=True)
+
+    single = []
+    for i in range(args.runs):
+        folder = root / f"single{i}"
+        hostile.write_class(folder / "class", train, {"pca": hostile.honest()}, {})
+        checkpoint = hostile.checkpoint("Genwithlabel", train)
+        (folder / "class" / "pca" / "Genwithlabel.pt").write_bytes(checkpoint)
+        single.append(autograde(folder, args)[0])
+
+    folder = root / "all"
+    hostile.write_class(folder / "class", train, {name: hostile.CASES[name] for name in HOSTILE}, {})
+    for task in TASKS:
+        lab("train.py", "--task", task, "--arch", "mlp", "--epochs", 1, "--output_dir", folder / "trained")
+    for i in range(args.honest):
+        student = folder / "class" / f"student{i}"
+        student.mkdir()
+        shutil.copy(REPO / "submission.py", student)
+        for task in TASKS:
+            shutil.copy(folder / "trained" / task / "best.pt", student / f"{task}.pt")
+    (seconds, own, together), n = autograde(folder, args), args.honest + len(HOSTILE)
+    with (folder / "grades" / "grades.csv").open(newline="") as file:
+        statuses = Counter(row["status"] for row in csv.DictReader(file))
+
+    print(f"{machine()}; {args.dataset}, time limit {args.time_limit:g} s\n")
+    rows = [
+        (f"one submission, both tasks, {args.runs} runs", f"{statistics.median(single):.1f} s (median)"),
+        (f"a class of {n}, {len(HOSTILE)} of them hostile", f"{seconds:.0f} s"),
+        ("its throughput", f"{60 * n / seconds:.1f} submissions a minute"),
+        ("peak memory of the grader; of all, sandboxes included", f"{own:.0f} MB; {together:.0f} MB"),
+        ("statuses of its rows", ", ".join(f"{key} {value}" for key, value in sorted(statuses.items()))),
+    ]
+    print(markdown(("autograde.py", ""), rows))
+    shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    run(main)
