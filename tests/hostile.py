@@ -104,7 +104,7 @@ def honest(**parts: str) -> Case:
 
 
 def must_not(code: str) -> Case:
-    """Tries something when it is imported, and says how that ended: `code` raises SystemError if it worked."""
+    """Tries something when it is imported, and says how it ended: `code` raises SystemError if it worked."""
     lines = indent(dedent(code).strip("\n"), "    ")
     top = f"def attack():\n{lines}\n\ntry: attack()\nexcept OSError: pass\nraise RuntimeError('held back')"
     return ends("error", "^RuntimeError: held back", top=top)
