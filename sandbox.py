@@ -217,6 +217,8 @@ def bubblewrap(
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         line += ["--unshare-user", "--uid", str(INSIDE), "--gid", str(INSIDE), "--disable-userns"]
+    # Writable by whichever user it becomes; first, since what is shown may lie below the real /tmp.
+    line += ["--perms", "1777", "--size", str(limits.tmp_mb << 20), "--tmpfs", "/tmp"]
     shown = {str(folder): folder for folder in interpreter_folders()} | folders
     # bubblewrap would make what lies above them itself, closed to other users.
     for above in sorted({str(parent) for path in shown for parent in list(Path(path).parents)[:-1]}):
@@ -231,8 +233,6 @@ def bubblewrap(
         line += ["--dev-bind", device, device]
     for folder in hidden_folders():
         line += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
-    # Writable by whichever user it becomes.
-    line += ["--perms", "1777", "--size", str(limits.tmp_mb << 20), "--tmpfs", "/tmp"]
     if call_filter is not None and platform.machine() in seccomp.ARCHITECTURES:
         line += ["--seccomp", str(call_filter)]
     line += ["--remount-ro", "/", "--chdir", "/tmp"]

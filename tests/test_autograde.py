@@ -63,7 +63,7 @@ def hostile_class(main_job: Path, digits, tmp_path_factory: pytest.TempPathFacto
         }
         write_class(cwd / "class", digits["train"][0], {"honest": honest()} | CASES, places)
         before = {path: path.lstat().st_mtime_ns for path in (cwd / "class").rglob("*")}
-        limits = ("--time_limit", 12, "--memory_mb", 1500)
+        limits = ("--time_limit", 9, "--memory_mb", 1500)
         succeed("autograde.py", "class", *HOW, *limits, "--latent_precision", "float32", cwd=cwd, timeout=500)
     assert {path: path.lstat().st_mtime_ns for path in (cwd / "class").rglob("*")} == before
     return cwd
@@ -176,9 +176,9 @@ def test_the_isolated_grade_is_that_of_grade_py(own_folder: Path) -> None:
 def test_a_killed_grader_goes_on_where_it_was(digits, main_job: Path, tmp_path: Path) -> None:
     """The same table as that of an uninterrupted run, but for the seconds that it took."""
     (tmp_path / "dataset").symlink_to(main_job / "dataset")
-    names = [f"student {i}" for i in range(5)]
+    names = [f"student {i}" for i in range(3)]
     write_class(tmp_path / "class", digits["train"][0], {name: honest() for name in names}, {})
-    (tmp_path / "class" / "student 3" / "submission.py").write_text("broken(")
+    (tmp_path / "class" / "student 2" / "submission.py").write_text("broken(")
     command = [sys.executable, str(REPO / "autograde.py"), "class", *HOW, "--salt", "s", "--jobs", "1"]
     process = subprocess.Popen([*command, "--output_dir", "killed"], cwd=tmp_path, start_new_session=True)
     while not list(tmp_path.glob("killed/student*.json")):
@@ -187,13 +187,13 @@ def test_a_killed_grader_goes_on_where_it_was(digits, main_job: Path, tmp_path: 
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/student*.json")}
-    assert len(done) < 5
+    assert len(done) < 3
     for folder in ("killed", "whole"):
         succeed(*command[1:], "--output_dir", folder, cwd=tmp_path, repo=Path("/"))
     assert {path: path.stat().st_mtime_ns for path in done} == done  # not done again
     tables = [rows_of(tmp_path / folder) for folder in ("killed", "whole")]
     for table in tables:
-        assert len(table) == 10
+        assert len(table) == 6
         for row in table.values():
             row.pop("seconds")
     assert tables[0] == tables[1]

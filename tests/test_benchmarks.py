@@ -49,13 +49,6 @@ def test_grade_speed(lab_copy: Path, main_job: Path) -> None:
     assert float(rows[2][-1]) > float(rows[0][-1])  # what the search is for
 
 
-def test_time_to_score(lab_copy: Path) -> None:
-    options = ("--dataset", "digits", "--seeds", 1)
-    rows = table(succeed("benchmarks/time_to_score.py", *options, cwd=lab_copy, repo=lab_copy))
-    assert [float(row[0]) for row in rows] == [28.48, 30, 33]
-    assert rows[2][-1].endswith("(missed)")  # 3 epochs of 1,283 images
-
-
 def test_quality_goes_on_where_it_was(lab_copy: Path) -> None:
     """Runs that are done are read; the table gives their means."""
     for seed, fid in ((0, 1.0), (1, 2.0)):
