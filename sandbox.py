@@ -77,7 +77,7 @@ def unpack(data: bytes) -> dict[str, np.ndarray]:
 class Limits:
     """What a sandboxed program may use."""
 
-    seconds: float = 300.0  # of wall time; of CPU time, as many on each thread
+    seconds: float = 300.0  # of wall time; of CPU time, as many on each thread and one more
     memory_mb: int = 4096  # of all its processes together, beside files in /tmp
     processes: int = 16  # and threads
     tmp_mb: int = 64  # of files in /tmp, and of a single file
@@ -104,7 +104,7 @@ def limit_self(limits: Limits, uid: int | None) -> None:
     """
     import resource  # there is none on Windows
 
-    cpu = math.ceil(limits.seconds) * max(1, limits.threads)
+    cpu = math.ceil(limits.seconds) * (limits.threads + 2)  # more than the watch allows, which says why
     for what, value in (
         (resource.RLIMIT_CPU, cpu),
         # Of addresses, of which torch takes gigabytes without using them; the watch counts what is used.

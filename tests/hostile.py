@@ -451,7 +451,6 @@ WIDENS_THE_CODES = {
     ),
     "two numbers in one": Case(
         "ok",
-        flag="codes in float32",
         parts={
             "encode": """
                 mu, logvar = self.honest_encode(x)

@@ -64,7 +64,7 @@ def hostile_class(main_job: Path, digits, tmp_path_factory: pytest.TempPathFacto
         write_class(cwd / "class", digits["train"][0], {"honest": honest()} | CASES, places)
         before = {path: path.lstat().st_mtime_ns for path in (cwd / "class").rglob("*")}
         limits = ("--time_limit", 9, "--memory_mb", 1500)
-        succeed("autograde.py", "class", *HOW, *limits, "--latent_precision", "float32", cwd=cwd, timeout=500)
+        succeed("autograde.py", "class", *HOW, *limits, cwd=cwd, timeout=500)
     assert {path: path.lstat().st_mtime_ns for path in (cwd / "class").rglob("*")} == before
     return cwd
 
@@ -110,6 +110,17 @@ def test_what_passes_through_the_codes_is_what_counts(hostile_class: Path, digit
     packed, own = rows["two numbers in one", "VAE0label"], rows["honest", "VAE0label"]
     assert int(packed["latent_dim"]) == LATENT_DIM / 2
     assert float(packed["score"]) < float(own["score"])
+
+
+@needs_sandbox
+def test_digits_that_float16_loses_are_flagged(digits, main_job: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset").symlink_to(main_job / "dataset")
+    cases = {name: CASES[name] for name in ("two numbers in one", "an honest zip file")}
+    write_class(tmp_path / "class", digits["train"][0], cases, {})
+    succeed("autograde.py", "class", *HOW, "--latent_precision", "float32", cwd=tmp_path)
+    rows = rows_of(tmp_path / "grades")
+    assert re.search(r"with codes in float32 .* \+", rows["two numbers in one", "VAE0label"]["flags"])
+    assert rows["an honest zip file", "VAE0label"]["flags"] == ""
 
 
 @needs_sandbox
