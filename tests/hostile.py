@@ -319,7 +319,7 @@ ENDS_TOO_SOON = {
 }
 LOOKS_AROUND = {
     "reads the data": must_not("""
-        for place in ("DATA", "/data", "/work", "/home", "/root", "/mnt"):
+        for place in ("DATA", "/data", "/srv", "/home", "/root", "/mnt"):
             for path in pathlib.Path(place).rglob("*.npz"):
                 if "site-packages" not in str(path): raise SystemError(f"sees {path}")
     """),
