@@ -26,19 +26,8 @@ from grader import STATUSES
 from metrics import max_score, score_terms
 from submissions import file_name
 
-COLUMNS = (
-    "name",
-    "task",
-    "ssim",
-    "mse",
-    "fid",
-    "latent_dim",
-    "score",
-    "score_uncapped",
-    "max_score",
-    "status",
-)
-COLUMNS += ("reason", "flags", "seconds")
+COLUMNS = ("name", "task", "ssim", "mse", "fid", "latent_dim", "score", "score_uncapped", "max_score")
+COLUMNS += ("status", "reason", "flags", "seconds")
 Grade = dict[str, Any]
 
 

@@ -94,7 +94,6 @@ class Outcome:
     returncode: int
     output: bytes
     errors: str  # the end of what it printed on stderr
-    seconds: float
 
 
 def limit_self(limits: Limits, uid: int | None) -> None:
@@ -306,10 +305,8 @@ def _watch(process: subprocess.Popen, data: bytes, limits: Limits, start: float)
         while status == "ok" and process.poll() is None:
             if STOP.is_set():
                 raise KeyboardInterrupt
-            used = usage(process.pid)
-            if time.monotonic() - start > limits.seconds or used.cpu_s > limits.seconds * (
-                limits.threads + 1
-            ):
+            used, cpu_s = usage(process.pid), limits.seconds * (limits.threads + 1)
+            if time.monotonic() - start > limits.seconds or used.cpu_s > cpu_s:
                 status = "timeout"
             elif used.memory > limits.memory_mb << 20:
                 status = "memory"
@@ -332,4 +329,4 @@ def _watch(process: subprocess.Popen, data: bytes, limits: Limits, start: float)
     if len(output) > limits.output_bytes:
         status = "output"
     text = bytes(errors).decode(errors="replace")
-    return Outcome(status, process.returncode, bytes(output), text, time.monotonic() - start)
+    return Outcome(status, process.returncode, bytes(output), text)
