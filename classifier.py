@@ -22,6 +22,7 @@ from checkpoint import autocast, choose_precision, save_checkpoint
 from common import lock
 from data_sources import ROOT
 from data_utils import MNISTDataset
+from metrics import to_float
 
 EPOCHS = 4
 BATCH_SIZE = 128
@@ -126,9 +127,6 @@ def load_classifier(train_set: MNISTDataset) -> Classifier:
 @torch.no_grad()
 def read(model: Classifier, images: np.ndarray) -> tuple[Tensor, Tensor]:
     """What the classifier sees. images: uint8 [N, H, W]. Returns: the label read [N], features [N, 128]."""
-    features = [
-        model.features(torch.from_numpy(images[i : i + CHUNK]).float() / 255)
-        for i in range(0, len(images), CHUNK)
-    ]
+    features = [model.features(to_float(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
     features = torch.cat(features)
     return model.head(features).argmax(dim=1), features

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -91,6 +91,12 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table, which is also readable in a terminal."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 # --- Files --------------------------------------------------------------------------------------
@@ -190,6 +196,11 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
 # --- Pictures -----------------------------------------------------------------------------------
 
 
+def channels_last(image: np.ndarray) -> np.ndarray:
+    """An image as picture files have it. image: [H, W] or [C, H, W]. Returns: [H, W] or [H, W, C]."""
+    return image if image.ndim == 2 else image.transpose(1, 2, 0)
+
+
 def png_bytes(image: np.ndarray) -> bytes:
     """`image`, uint8 [H, W] or [H, W, 3], as the bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -212,4 +223,4 @@ def image_grid(images: np.ndarray, columns: int, gap: int = 2, scale: int = 2) -
         top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
         grid[:, top : top + height, left : left + width] = image
     grid = grid.repeat(scale, axis=1).repeat(scale, axis=2)
-    return grid[0] if channels == 1 else grid.transpose(1, 2, 0)
+    return grid[0] if channels == 1 else channels_last(grid)

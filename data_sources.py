@@ -1,7 +1,8 @@
-"""Where raw images come from: the four idx files, a download, scikit-learn's embedded digits.
+"""Where raw images come from: files that are there, a download, scikit-learn's embedded digits.
 
-Each source gives the whole 5:1:1 split as arrays. MNIST keeps its official order: train = the first
-50,000 training images, valid = the last 10,000, test = the official 10,000.
+Each source gives the whole split as arrays. MNIST keeps its official order: train = the first 50,000
+training images, valid = the last 10,000, test = the official 10,000. CIFAR-10 does too: valid is the last
+fifth of the training images.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ import torch.nn.functional as F
 from common import LabError, reason
 
 SPLITS = ("train", "valid", "test")
-# The names that torchvision gives to the data sets that lie in four idx files.
-TORCHVISION = {"mnist": "MNIST", "fashion": "FashionMNIST", "kmnist": "KMNIST"}
+# The names that torchvision gives. All but CIFAR-10 lie in four idx files.
+TORCHVISION = {"mnist": "MNIST", "fashion": "FashionMNIST", "kmnist": "KMNIST", "cifar10": "CIFAR10"}
 ROOT = Path("dataset")  # in the folder that the command runs in, like outputs/
 
 IMAGE_SIZE = 28
+CIFAR10_SIZE = 32
+CIFAR10_FOLDER = "cifar-10-batches-py"  # what torchvision unpacks
+CIFAR10_KEYS = ("train_images", "train_labels", "test_images", "test_labels")  # of an .npz with a part of it
 IDX_PREFIXES = {"train": 60_000, "t10k": 10_000}  # the files' names, and how many images each holds
 VALID_IMAGES = 10_000  # the last ones of the training file
 # md5 of MNIST's uncompressed files (images, labels). Other data sets use the same file names and sizes, so
@@ -44,7 +48,7 @@ MNIST_MD5 = {
 CONNECT_SECONDS = 5  # how long one mirror may keep silent
 STALL_SECONDS = 12  # how long the whole download may stand still before we do without it
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, 28, 28], labels uint8 [N]
+Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, 28, 28] or [N, 3, 32, 32], labels uint8 [N]
 
 
 class SourceUnavailableError(LabError):
@@ -143,23 +147,81 @@ def read_idx_folder(folder: Path, dataset: str) -> dict[str, Arrays]:
     }
 
 
+# --- CIFAR-10 -----------------------------------------------------------------------------------
+
+
+def read_cifar10(folder: Path) -> dict[str, Arrays]:
+    """CIFAR-10 from a file cifar10*.npz, which may hold a part of it, or as torchvision unpacks it.
+
+    The .npz holds train_images, train_labels, test_images and test_labels, images as uint8 [N, 32, 32, 3].
+    Raises: LabError that names what is wrong.
+    """
+    files = sorted(folder.glob("cifar10*.npz"))
+    path = files[0] if files else folder / CIFAR10_FOLDER
+    try:
+        if files:
+            with np.load(path, allow_pickle=False) as file:
+                train, train_labels, test, test_labels = (file[key] for key in CIFAR10_KEYS)
+        else:
+            parts = [torchvision_class("cifar10")(folder, train=train) for train in (True, False)]
+            (train, train_labels), (test, test_labels) = ((part.data, part.targets) for part in parts)
+    except LabError:
+        raise
+    except Exception as error:  # damaged bytes can raise anything
+        raise LabError(f"can't read CIFAR-10 from {path} ({reason(error)}): fetch it again") from error
+    splits = {}
+    for name, images, labels in (("train", train, train_labels), ("test", test, test_labels)):
+        labels = np.asarray(labels)
+        expected = (len(labels), CIFAR10_SIZE, CIFAR10_SIZE, 3)
+        if images.dtype != np.uint8 or images.shape != expected or len(images) < 5 or labels.max() > 9:
+            raise LabError(
+                f"{path} should hold {name} images uint8 {list(expected)} and as many labels of 0 to 9, "
+                f"got {images.dtype} {list(images.shape)} and labels of up to {labels.max(initial=0)}"
+            )
+        splits[name] = np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.uint8)
+    images, labels = splits["train"]
+    fifth = len(images) // 5
+    return {
+        "train": (images[:-fifth], labels[:-fifth]),
+        "valid": (images[-fifth:], labels[-fifth:]),
+        "test": splits["test"],
+    }
+
+
 # --- Sources ------------------------------------------------------------------------------------
 
 
+def read_folder(folder: Path, dataset: str) -> dict[str, Arrays]:
+    """The splits of `dataset` from a folder that `holds` it."""
+    return read_cifar10(folder) if dataset == "cifar10" else read_idx_folder(folder, dataset)
+
+
+def holds(folder: Path, dataset: str) -> bool:
+    """Whether files of `dataset` lie in a folder."""
+    if dataset == "cifar10":
+        return (folder / CIFAR10_FOLDER).is_dir() or any(folder.glob("cifar10*.npz"))
+    return any(find_idx(folder, f"{prefix}-images-idx3-ubyte") for prefix in IDX_PREFIXES)
+
+
+def layout(dataset: str) -> Path:
+    """Where torchvision puts the files of `dataset`, below the folder that it is given."""
+    return Path(TORCHVISION[dataset], "" if dataset == "cifar10" else "raw")
+
+
 def raw_folders(dataset: str) -> list[Path]:
-    """The folders of the lab itself in which idx files are looked for."""
-    inside = ROOT / "raw" / TORCHVISION[dataset] / "raw"  # as torchvision lays them out
-    # Only MNIST may lie in dataset/raw/ itself: the other data sets' files have the same names.
+    """The folders of the lab itself in which files are looked for."""
+    inside = ROOT / "raw" / layout(dataset)
+    # Only MNIST may lie in dataset/raw/ itself: the other data sets' idx files have the same names.
     return [ROOT / "raw", inside] if dataset == "mnist" else [inside]
 
 
-def idx_folder(dataset: str, data_dir: Path | None) -> Path | None:
-    """The folder that holds the idx files of `dataset`, if there is one.
+def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
+    """The folder that holds the files of `dataset`, if there is one.
 
     A `data_dir` that the user names must hold them, itself or as torchvision lays them out
     (`MNIST/raw/`). Raises: LabError if it doesn't.
     """
-    inside = Path(TORCHVISION[dataset], "raw")
+    inside = layout(dataset)
     folders = raw_folders(dataset)
     if data_dir is not None:
         try:
@@ -168,14 +230,33 @@ def idx_folder(dataset: str, data_dir: Path | None) -> Path | None:
             raise LabError(f"can't read the data folder {data_dir}: {error.strerror}") from error
         folders = [data_dir, data_dir / inside]
     for folder in folders:
-        if any(find_idx(folder, f"{prefix}-images-idx3-ubyte") for prefix in IDX_PREFIXES):
+        if holds(folder, dataset):
             return folder
     if data_dir is not None:
         found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "nothing"
-        raise LabError(
-            f"{data_dir} holds no train-images-idx3-ubyte[.gz] and no {inside}/ with it (found: {found})"
+        files = (
+            f"{CIFAR10_FOLDER}/ or cifar10*.npz" if dataset == "cifar10" else "train-images-idx3-ubyte[.gz]"
         )
+        raise LabError(f"{data_dir} holds no {files} and no {inside}/ with it (found: {found})")
     return None
+
+
+def torchvision_class(dataset: str) -> type:
+    """torchvision's class for `dataset`. Raises: SourceUnavailableError if torchvision can't be loaded."""
+    try:
+        # Only here: torchvision's binary can't be loaded beside every build of torch.
+        from torchvision import datasets
+    except (ImportError, RuntimeError, OSError) as error:
+        instead = f"put the four idx files into {raw_folders(dataset)[0]}/ instead"
+        if dataset == "cifar10":
+            instead = (
+                f"install both from one source, or put {' and '.join(CIFAR10_KEYS[::2])} into a cifar10.npz"
+            )
+        raise SourceUnavailableError(
+            f"torchvision, which downloads {dataset}, can't be loaded beside torch {torch.__version__} "
+            f"({str(error).splitlines()[0]}): {instead}"
+        ) from error
+    return getattr(datasets, TORCHVISION[dataset])
 
 
 def download(dataset: str) -> dict[str, Arrays]:
@@ -184,18 +265,12 @@ def download(dataset: str) -> dict[str, Arrays]:
     Everything lands in a temporary folder of `ROOT`, which must exist: a download that breaks leaves nothing.
     Raises: SourceUnavailableError if torchvision can't be loaded, or nothing has come for `STALL_SECONDS`.
     """
-    try:
-        # Only here: torchvision's binary can't be loaded beside every build of torch.
-        from torchvision import datasets
-    except (ImportError, RuntimeError, OSError) as error:
-        raise SourceUnavailableError(
-            f"torchvision, which downloads {dataset}, can't be loaded beside torch {torch.__version__} "
-            f"({str(error).splitlines()[0]}): put the four idx files into {raw_folders(dataset)[0]}/ instead"
-        ) from error
-    folder = TORCHVISION[dataset]
+    dataset_class = torchvision_class(dataset)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=ROOT, ignore_cleanup_errors=True) as temporary:
-        _fetch(getattr(datasets, folder), Path(temporary), dataset)
-        return read_idx_folder(Path(temporary, folder, "raw"), dataset)
+        # torchvision makes a folder of its own for the idx files alone.
+        root = Path(temporary, TORCHVISION[dataset] if dataset == "cifar10" else "")
+        _fetch(dataset_class, root, dataset)
+        return read_folder(Path(temporary, layout(dataset)), dataset)
 
 
 def _fetch(dataset_class: type, folder: Path, dataset: str) -> None:

@@ -3,8 +3,8 @@
     python data_utils.py                                       # prepare whatever can be had
     python data_utils.py --dataset mnist --data_dir FOLDER     # from the four idx files in FOLDER
 
-prepares dataset/<name>/{train,valid,test}.npz (`images` uint8 [N, 28, 28], `labels` uint8 [N]) and
-prints a table. `data_sources.py` says where the images come from.
+prepares dataset/<name>/{train,valid,test}.npz (`images` uint8 [N, 28, 28], or [N, 3, 32, 32] of cifar10;
+`labels` uint8 [N]) and prints a table. `data_sources.py` says where the images come from.
 """
 
 from __future__ import annotations
@@ -27,20 +27,23 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from common import LabError, Parser, lock, make_folder, reason, run, write_file
 from data_sources import (
+    CIFAR10_SIZE,
     IMAGE_SIZE,
     ROOT,
     SPLITS,
     TORCHVISION,
     Arrays,
     SourceUnavailableError,
+    data_folder,
     download,
     embedded_digits,
-    idx_folder,
-    read_idx_folder,
+    read_folder,
 )
 
 DATASETS = ("auto", "digits", *TORCHVISION)
 DATA_DIR_VARIABLE = "VAE_LAB_DATA"
+PIXELS = ("grey", "binarized", "threshold")  # see `as_pixels`
+BINARIZE_SEED = 0  # of a validation or test set that is binarized once
 
 # --- The prepared split -------------------------------------------------------------------------
 
@@ -84,15 +87,12 @@ def load_split(dataset: str, split: str) -> Arrays:
             f"{path} is damaged ({reason(error)}): delete {path.parent}/ to have it made again, "
             "or get the file again from where it came"
         ) from error
-    good = images.dtype == labels.dtype == np.uint8 and images.ndim == 3 and labels.shape == images.shape[:1]
-    if (
-        not good
-        or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE)
-        or labels.max(initial=0) > 9
-        or not len(images)
-    ):
+    expected = (3, CIFAR10_SIZE, CIFAR10_SIZE) if dataset == "cifar10" else (IMAGE_SIZE, IMAGE_SIZE)
+    good = images.dtype == labels.dtype == np.uint8 and images.shape == (*labels.shape, *expected)
+    if not good or labels.max(initial=0) > 9 or not len(images):
         raise LabError(
-            f"{path} should hold images uint8 [N, 28, 28] and labels uint8 [N] of 0 to 9; it holds "
+            f"{path} should hold images uint8 [N, {', '.join(map(str, expected))}] and labels uint8 [N] of 0 "
+            "to 9; it holds "
             f"{images.dtype} {list(images.shape)} and {labels.dtype} {list(labels.shape)}"
             + (f" of up to {labels.max()}" if good and len(labels) else "")
         )
@@ -122,7 +122,7 @@ def prepare(
 
 
 def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str] | None) -> str:
-    folder = idx_folder(dataset, data_dir) if dataset in TORCHVISION else None
+    folder = data_folder(dataset, data_dir) if dataset in TORCHVISION else None
     if splits is None:
         splits = (folder is None and present_splits(dataset)) or SPLITS
     prepared = f"{dataset}, from the prepared split in {ROOT / dataset}/"
@@ -137,13 +137,13 @@ def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str] | None) 
         if dataset == "digits":
             arrays, source = embedded_digits(), "scikit-learn's embedded digits"
         elif folder is not None:
-            arrays, source = read_idx_folder(folder, dataset), f"the idx files in {folder}"
+            arrays, source = read_folder(folder, dataset), f"the files in {folder}"
         elif present:
             # Splits are written together: whoever has only some was handed those, and others were kept back.
             missing = ", ".join(split for split in splits if split not in present)
             raise LabError(
                 f"{ROOT / dataset}/ has {', '.join(present)} and no {missing} split: use one it has, "
-                "or name the folder of the idx files by --data_dir"
+                "or name the folder of the original files by --data_dir"
             )
         else:
             arrays, source = download(dataset), "torchvision's download"
@@ -155,7 +155,7 @@ def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str] | None) 
 
 
 class Sample(NamedTuple):
-    """One item: image float32 [28, 28] in [0, 1], label int64 []."""
+    """One item: image float32 [28, 28] (or [3, 32, 32]) in [0, 1], label int64 []."""
 
     image: Tensor
     label: Tensor
@@ -206,6 +206,11 @@ class MNISTDataset(Dataset):
         self.images = torch.from_numpy(images)  # uint8 [N, 28, 28]
         self.labels = torch.from_numpy(labels).long()  # [N]
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return tuple(self.images[:, None].shape[1:] if self.images.ndim == 3 else self.images.shape[1:])
+
     def to(self, device: torch.device) -> MNISTDataset:
         """Move the data to `device`; batches are made there from then on. Returns: itself."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)
@@ -231,7 +236,7 @@ class MNISTDataset(Dataset):
         return (self.__getitems__(indices) for indices in order.to(self.images.device).split(batch_size))
 
 
-# --- Distortion ---------------------------------------------------------------------------------
+# --- What a loss sees -------------------------------------------------------------------------------
 
 
 def distort(x: Tensor, share: float) -> Tensor:
@@ -258,6 +263,17 @@ def distort(x: Tensor, share: float) -> Tensor:
     return torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), bent, x)
 
 
+def as_pixels(x: Tensor, pixels: str, generator: torch.Generator | None = None) -> Tensor:
+    """Images in [0, 1] as a loss sees them. Returns: the same shape.
+
+    `grey`: as they are; `binarized`: each pixel 1 with the probability that is its grey value, else 0;
+    `threshold`: 1 where the grey value is above 1/2. generator: what `binarized` draws from.
+    """
+    if pixels == "binarized":
+        return (torch.rand(x.shape, generator=generator, device=x.device) < x).float()
+    return (x > 0.5).float() if pixels == "threshold" else x
+
+
 # --- Command line -------------------------------------------------------------------------------
 
 
@@ -277,8 +293,8 @@ def add_data_dir_option(parser: Parser) -> None:
         "--data_dir",
         metavar="FOLDER",
         type=Path,
-        help=f"the folder of the four idx files, gzipped or not (default: what {DATA_DIR_VARIABLE} names, "
-        f"then {ROOT / 'raw'}/, then a download)",
+        help="the folder of the four idx files, gzipped or not, or for cifar10 of cifar-10-batches-py/ or a "
+        f"cifar10*.npz (default: what {DATA_DIR_VARIABLE} names, then {ROOT / 'raw'}/, then a download)",
     )
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 import metrics
@@ -53,16 +52,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A grey PNG file as uint8 of `shape` (H, W). Raises: LabError that names the file."""
+    """A PNG file as uint8 of `shape`, (H, W) or (3, H, W). Raises: LabError that names the file."""
+    mode, about = ("L", "8-bit grey") if len(shape) == 2 else ("RGB", "8-bit colour")
     try:
         # Pillow warns of pictures too large to be honest: here that is an error.
         with warnings.catch_warnings(action="error"), Image.open(path) as image:
             kind = f"{image.format} of mode {image.mode} and size {list(image.size[::-1])}"
-            if (image.format, image.mode, image.size[::-1]) == ("PNG", "L", shape):
-                return np.asarray(image)
+            if (image.format, image.mode, image.size[::-1]) == ("PNG", mode, shape[-2:]):
+                return np.asarray(image) if mode == "L" else np.asarray(image).transpose(2, 0, 1)
     except Exception as error:  # damaged or hostile bytes can raise anything
         raise LabError(f"can't read {path}: {reason(error)}") from error
-    raise LabError(f"{path} should be a PNG of mode L (8-bit grey) and size {list(shape)}, got {kind}")
+    raise LabError(f"{path} should be a PNG of mode {mode} ({about}) and size {list(shape[-2:])}, got {kind}")
 
 
 def read_npy(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -185,14 +185,14 @@ def extended(
     _, features_train = read(classifier, evenly(train, n))
     features_gen, features_real = evenly(features_gen, n), evenly(features_real, n)
 
-    def floats(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).float() / 255
-
     copy_gen, copy_real, copy_recon = (
-        metrics.nearest_distance(floats(some), floats(train)) for some in (flat, images, recon)
+        metrics.nearest_distance(metrics.to_float(some), metrics.to_float(train))
+        for some in (flat, images, recon)
     )
-    diversity = [metrics.mean_pairwise_distance(floats(group)) for group in gen]
-    diversity_real = [metrics.mean_pairwise_distance(floats(images[labels == y][:1000])) for y in range(10)]
+    diversity = [metrics.mean_pairwise_distance(metrics.to_float(group)) for group in gen]
+    diversity_real = [
+        metrics.mean_pairwise_distance(metrics.to_float(images[labels == y][:1000])) for y in range(10)
+    ]
     return {
         "label_accuracy": float(np.mean(labels_gen.numpy() == asked)),
         "label_accuracy_real": float(np.mean(labels_real.numpy() == labels)),

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import metrics
 from common import TASKS
@@ -130,7 +129,7 @@ class Grader:
     compare_float32: bool = False
 
     def __post_init__(self) -> None:
-        real = metrics.nearest_distance(floats(self.images[:1000]), floats(self.train))
+        real = metrics.nearest_distance(metrics.to_float(self.images[:1000]), metrics.to_float(self.train))
         # As near to a training image as this comes one in 200 real images that are not in `train`.
         self.copy_distance = float(np.quantile(real.numpy(), 0.005))
 
@@ -219,7 +218,10 @@ class Grader:
     def copies(self, gen: np.ndarray) -> list[str]:
         """A flag if generated images are copies of training images."""
         some = gen[:, :100].reshape(-1, *gen.shape[2:])
-        near = metrics.nearest_distance(floats(some), floats(self.train)) < self.copy_distance
+        near = (
+            metrics.nearest_distance(metrics.to_float(some), metrics.to_float(self.train))
+            < self.copy_distance
+        )
         share = near.double().mean().item()
         if share <= 0.05:
             return []
@@ -231,11 +233,6 @@ class Grader:
 def failed(status: str, why: str, flags: list[str] | None = None) -> dict[str, Any]:
     """The grade of what could not be graded."""
     return {"status": status, "reason": why, "flags": flags or [], "score": 0.0, "seconds": 0.0}
-
-
-def floats(images: np.ndarray) -> torch.Tensor:
-    """uint8 images in [0, 1]."""
-    return torch.from_numpy(images).float() / 255
 
 
 # --- Flags --------------------------------------------------------------------------------------

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 import submission
 from checkpoint import (
     MODEL_CLASSES,
     build_model,
-    check_output,
     choose_device,
     load_checkpoint,
     load_weights,
@@ -30,6 +28,7 @@ from checkpoint import (
 from common import (
     TASKS,
     Parser,
+    channels_last,
     file_md5,
     image_grid,
     lock,
@@ -44,7 +43,7 @@ from common import (
 )
 from data_utils import SPLITS, MNISTDataset, add_data_dir_option
 from metrics import GEN_PER_LABEL
-from steps import BATCH, decode, encode, generate_images
+from steps import generate_all, reconstruct
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,43 +80,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@torch.no_grad()
-def reconstruct(
-    model: nn.Module, dataset: MNISTDataset, latent_dim: int, use_labels: bool, skip_compress: bool, bar: tqdm
-) -> np.ndarray:
-    """Reconstruct all images from codes of `latent_dim` numbers. Returns: uint8, of the same shape."""
-    recons = []
-    for batch in dataset.batches(BATCH):
-        labels = batch.labels if use_labels else None
-        z = encode(model, batch.images, labels, skip_compress)
-        check_output("the code (mu)", z, (len(batch), latent_dim))
-        recons.append(decode(model, z, labels, batch.images.shape[1:]))
-        bar.update(len(batch))
-    return np.concatenate(recons)
-
-
-@torch.no_grad()
-def generate_all(
-    model: nn.Module, image_shape: tuple[int, ...], device: torch.device, bar: tqdm
-) -> np.ndarray:
-    """Generate `GEN_PER_LABEL` images of each label. Returns: uint8 [10, GEN_PER_LABEL, ...]."""
-    images = []
-    for label in range(10):
-        labels = torch.full((GEN_PER_LABEL,), label, device=device)
-        images.append(generate_images(model, labels, image_shape))
-        bar.update(GEN_PER_LABEL)
-    return np.stack(images)
-
-
 def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
     """`recon/recon_<i>.png` and `gen/<label>/<i>.png`."""
     make_folder(folder / "recon")
     for i, image in enumerate(tqdm(recon, desc="recon/*.png", disable=None)):
-        write_file(folder / "recon" / f"recon_{i}.png", png_bytes(image), sync=False)
+        write_file(folder / "recon" / f"recon_{i}.png", png_bytes(channels_last(image)), sync=False)
     for label, images in enumerate(tqdm(gen, desc="gen/*/*.png", disable=None)):
         make_folder(folder / "gen" / str(label))
         for i, image in enumerate(images):
-            write_file(folder / "gen" / str(label) / f"{i}.png", png_bytes(image), sync=False)
+            write_file(folder / "gen" / str(label) / f"{i}.png", png_bytes(channels_last(image)), sync=False)
 
 
 def write_pictures(folder: Path, images: np.ndarray, recon: np.ndarray, gen: np.ndarray) -> None:

@@ -2,13 +2,20 @@
 
 All of them are taken on uint8 images, so that a grade depends on what is saved and on nothing else.
 `tests/test_grade.py` holds an independent NumPy and scikit-image version of each, image by image.
+
+Beside them: what tells a good model from one that is only good at the score, and the ELBO and the
+importance-sampled log-likelihood.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from common import LabError
 
@@ -21,12 +28,27 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def to_float(images: np.ndarray) -> Tensor:
+    """uint8 images, any shape, as float32 in [0, 1]: the way back."""
+    return torch.from_numpy(images).float() / 255
+
+
 # --- Reconstruction -----------------------------------------------------------------------------
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
     """Mean over the pixels of (x - y)^2, an image each. x, y: float [B, ...] in [0, 1]. Returns: [B]."""
     return (x - y).square().flatten(1).mean(dim=1)
+
+
+def cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
+    """Mean over the pixels of -(x log recon + (1 - x) log(1 - recon)), an image each. Returns: [B].
+
+    recon, x: float [B, ...] in [0, 1]. For pixels that are 0 or 1 this is -log p(x|z) of a Bernoulli, divided
+    by their number. For grey ones it is a cross-entropy and no likelihood: it has no normalising constant.
+    """
+    recon = recon.clamp(1e-7, 1 - 1e-7)  # log 0 is where one wrong pixel would cost everything
+    return -(x * recon.log() + (1 - x) * (1 - recon).log()).flatten(1).mean(dim=1)
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -147,6 +169,76 @@ def probability_closer(a: Tensor, b: Tensor) -> float:
     b = b.sort().values
     below, at_most = torch.searchsorted(b, a, right=False), torch.searchsorted(b, a, right=True)
     return 1 - ((below + at_most).double() / 2).mean().item() / len(b)
+
+
+# --- Likelihood ---------------------------------------------------------------------------------
+
+
+def log_cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
+    """log p(x|z) of binary pixels, and what stands in its place for grey ones. Returns: [B], nats."""
+    return -x[0].numel() * cross_entropy(recon, x)
+
+
+def log_gaussian(recon: Tensor, x: Tensor, var: float) -> Tensor:
+    """log p(x|z) for p(x|z) = N(recon, var I), the observation model of `vae_loss`. Returns: [B], nats."""
+    return -0.5 * x[0].numel() * (mse(recon, x) / var + math.log(2 * math.pi * var))
+
+
+def log_weights(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor | None,
+    log_p: Callable[[Tensor, Tensor], Tensor],
+    samples: int,
+    prior_mean: Tensor | None = None,
+) -> Tensor:
+    """log w = log p(x|z) + log p(z) - log q(z|x) of `samples` codes z ~ q(z|x) of each image.
+
+    x: [B, ...]; labels: [B] or None; prior_mean: [B, d], the mean of p(z) = N(prior_mean, I), default 0.
+    log_p: (recon, x) to log p(x|z). Returns: float64 [samples, B], nats.
+    """
+    mu, logvar = model.encode(x, labels)  # [B, d], [B, d]
+    eps = torch.randn(samples, *mu.shape, device=mu.device)  # [samples, B, d]
+    z = mu + torch.exp(0.5 * logvar) * eps  # [samples, B, d]
+    repeated = None if labels is None else labels.repeat(samples)  # [samples * B]
+    recon = model.decode(z.flatten(0, 1), repeated)  # [samples * B, ...]
+    log_p_x = log_p(recon, x.repeat(samples, *[1] * (x.ndim - 1))).reshape(samples, len(x))
+    centred = z if prior_mean is None else z - prior_mean
+    # Of both Gaussians the constant is the same, and (z - mu)^2 / sigma^2 is eps^2.
+    log_p_z_over_q = 0.5 * (eps.square() + logvar - centred.square()).double().sum(dim=2)  # [samples, B]
+    return log_p_x.double() + log_p_z_over_q
+
+
+@torch.no_grad()
+def likelihood(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor | None,
+    log_p: Callable[[Tensor, Tensor], Tensor],
+    k: int,
+    chunk: int = 2000,
+    prior_mean: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The ELBO and the importance-sampled estimate of log p(x), of each image: float64 [N] each, in nats.
+
+    ELBO: the mean of log w over k codes. log p(x): log of the mean of w, a lower bound that rises with k; for
+    k = 1 the two are one. `chunk` codes are decoded at once, which bounds the memory; the other arguments are
+    those of `log_weights`, for all N images. Papers: Kingma & Welling (2014), eq. 2; Burda, Grosse &
+    Salakhutdinov, Importance Weighted Autoencoders (2016), eq. 8.
+    """
+    elbo, log_px = torch.empty(2, len(x), dtype=torch.float64)
+    samples = min(k, chunk)
+    for part in tqdm(torch.arange(len(x)).split(max(1, chunk // samples)), desc="log p(x)", disable=None):
+        these = [None if values is None else values[part] for values in (labels, prior_mean)]
+        log_w = torch.cat(
+            [
+                log_weights(model, x[part], these[0], log_p, min(samples, k - done), these[1])
+                for done in range(0, k, samples)
+            ]
+        )  # [k, B]
+        elbo[part] = log_w.mean(dim=0).cpu()
+        log_px[part] = (log_w.logsumexp(dim=0) - math.log(k)).cpu()
+    return elbo, log_px
 
 
 # --- The score ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 Shape = tuple[int, int, int]  # C, H, W
 MNIST_SHAPE: Shape = (1, 28, 28)
 PATCH = 4  # side of the patches, in pixels, that the convolutional networks work on
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 def with_cond(h: Tensor, cond: Tensor | None) -> Tensor:
@@ -30,21 +31,34 @@ def to_images(x: Tensor, image_shape: Shape) -> Tensor:
     return x.reshape(-1, *(image_shape[1:] if image_shape[0] == 1 else image_shape))
 
 
+def dense(in_dim: int, hidden_dim: int, out_dim: int, hidden_layers: int, activation: str) -> nn.Sequential:
+    """`in_dim` numbers to `out_dim` through `hidden_layers` layers of `hidden_dim`."""
+    widths = [in_dim] + [hidden_dim] * hidden_layers
+    layers = [
+        layer
+        for width, next_width in zip(widths, widths[1:], strict=False)
+        for layer in (nn.Linear(width, next_width), ACTIVATIONS[activation]())
+    ]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], out_dim))
+
+
 # --- MLP ----------------------------------------------------------------------------------------
 
 
 class MLPEncoder(nn.Module):
-    """Images to `out_dim` numbers through one hidden layer."""
+    """Images to `out_dim` numbers through dense layers."""
 
     def __init__(
-        self, out_dim: int, image_shape: Shape = MNIST_SHAPE, hidden_dim: int = 400, cond_dim: int = 0
+        self,
+        out_dim: int,
+        image_shape: Shape = MNIST_SHAPE,
+        hidden_dim: int = 400,
+        cond_dim: int = 0,
+        hidden_layers: int = 1,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(math.prod(image_shape) + cond_dim, hidden_dim),
-            nn.ReLU(),
-            nn.Linear(hidden_dim, out_dim),
-        )
+        self.net = dense(math.prod(image_shape) + cond_dim, hidden_dim, out_dim, hidden_layers, activation)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         h = x.flatten(start_dim=1)  # [B, C * H * W]
@@ -52,18 +66,20 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """`in_dim` numbers to images through one hidden layer."""
+    """`in_dim` numbers to images through dense layers."""
 
     def __init__(
-        self, in_dim: int, image_shape: Shape = MNIST_SHAPE, hidden_dim: int = 400, cond_dim: int = 0
+        self,
+        in_dim: int,
+        image_shape: Shape = MNIST_SHAPE,
+        hidden_dim: int = 400,
+        cond_dim: int = 0,
+        hidden_layers: int = 1,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         self.image_shape = image_shape
-        self.net = nn.Sequential(
-            nn.Linear(in_dim + cond_dim, hidden_dim),
-            nn.ReLU(),
-            nn.Linear(hidden_dim, math.prod(image_shape)),
-        )
+        self.net = dense(in_dim + cond_dim, hidden_dim, math.prod(image_shape), hidden_layers, activation)
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         pixels = self.net(with_cond(z, cond)).float().sigmoid()  # [B, C * H * W]
@@ -76,12 +92,12 @@ class MLPDecoder(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions beside a path that leads past them: He et al., Deep Residual Learning (2016)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, activation: str) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.SiLU(),
+            ACTIVATIONS[activation](),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1),
-            nn.SiLU(),
+            ACTIVATIONS[activation](),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1),
         )
 
@@ -102,6 +118,8 @@ class ConvEncoder(nn.Module):
         image_shape: Shape = MNIST_SHAPE,
         hidden_dim: int = 512,
         cond_dim: int = 0,
+        hidden_layers: int = 1,
+        activation: str = "silu",
         channels: int = 64,
     ) -> None:
         super().__init__()
@@ -112,14 +130,10 @@ class ConvEncoder(nn.Module):
         self.conv = nn.Sequential(
             nn.PixelUnshuffle(PATCH),
             nn.Conv2d(in_channels * PATCH**2, channels, kernel_size=3, padding=1),
-            ResidualBlock(channels),
-            nn.SiLU(),
+            ResidualBlock(channels, activation),
+            ACTIVATIONS[activation](),
         )
-        self.net = nn.Sequential(
-            nn.Linear(channels * rows * columns + cond_dim, hidden_dim),
-            nn.SiLU(),
-            nn.Linear(hidden_dim, out_dim),
-        )
+        self.net = dense(channels * rows * columns + cond_dim, hidden_dim, out_dim, hidden_layers, activation)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = F.pad(x.reshape(-1, *self.image_shape), self.padding)  # [B, C, H, W]
@@ -136,6 +150,8 @@ class ConvDecoder(nn.Module):
         image_shape: Shape = MNIST_SHAPE,
         hidden_dim: int = 512,
         cond_dim: int = 0,
+        hidden_layers: int = 1,
+        activation: str = "silu",
         channels: int = 64,
     ) -> None:
         super().__init__()
@@ -143,14 +159,10 @@ class ConvDecoder(nn.Module):
         out_channels, height, width = image_shape
         # Rounded up: `forward` cuts the image to its size.
         self.grid = (channels, -(-height // PATCH), -(-width // PATCH))
-        self.net = nn.Sequential(
-            nn.Linear(in_dim + cond_dim, hidden_dim),
-            nn.SiLU(),
-            nn.Linear(hidden_dim, math.prod(self.grid)),
-        )
+        self.net = dense(in_dim + cond_dim, hidden_dim, math.prod(self.grid), hidden_layers, activation)
         self.conv = nn.Sequential(
-            ResidualBlock(channels),
-            nn.SiLU(),
+            ResidualBlock(channels, activation),
+            ACTIVATIONS[activation](),
             nn.Conv2d(channels, out_channels * PATCH**2, kernel_size=3, padding=1),
             nn.PixelShuffle(PATCH),
         )

@@ -1,4 +1,4 @@
-"""The three steps of inference, a batch each: images to codes, codes to images, labels to images.
+"""The three steps of inference: images to codes, codes to images, labels to images.
 
 `inference.py` takes them in one process, `autograde.py` in three that can't reach each other. Between them
 nothing passes but the codes, so that a score is one of what the codes hold.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from checkpoint import autocast, check_output, choose_precision, generate
 from common import LabError
-from metrics import to_uint8
+from metrics import GEN_PER_LABEL, to_uint8
 
 BATCH = 1000
 
@@ -51,3 +52,34 @@ def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     if not torch.isfinite(images).all():
         raise LabError(f"{name} holds nan or infinite pixels: the training went wrong, train again")
     return to_uint8(images).cpu().numpy()
+
+
+# --- Whole sets ---------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def reconstruct(
+    model: nn.Module, dataset, latent_dim: int, use_labels: bool, skip_compress: bool, bar: tqdm
+) -> np.ndarray:
+    """Reconstruct an `MNISTDataset` from codes of `latent_dim` numbers. Returns: uint8, of the same shape."""
+    recons = []
+    for batch in dataset.batches(BATCH):
+        labels = batch.labels if use_labels else None
+        z = encode(model, batch.images, labels, skip_compress)
+        check_output("the code (mu)", z, (len(batch), latent_dim))
+        recons.append(decode(model, z, labels, batch.images.shape[1:]))
+        bar.update(len(batch))
+    return np.concatenate(recons)
+
+
+@torch.no_grad()
+def generate_all(
+    model: nn.Module, image_shape: tuple[int, ...], device: torch.device, bar: tqdm
+) -> np.ndarray:
+    """Generate `GEN_PER_LABEL` images of each label. Returns: uint8 [10, GEN_PER_LABEL, ...]."""
+    images = []
+    for label in range(10):
+        labels = torch.full((GEN_PER_LABEL,), label, device=device)
+        images.append(generate_images(model, labels, image_shape))
+        bar.update(GEN_PER_LABEL)
+    return np.stack(images)

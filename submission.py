@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metrics import mse, ssim
+from metrics import cross_entropy, mse, ssim
 from model import ARCHITECTURES, MNIST_SHAPE, Shape
 from prior import PRIORS, even_noise
 
@@ -35,6 +35,8 @@ class VAE(nn.Module):
         latent_dim: int = 20,
         arch: str = "conv",
         hidden_dim: int = 512,
+        hidden_layers: int = 1,
+        activation: str = "silu",
         image_shape: Shape = MNIST_SHAPE,
         recon: str = "ssim_mse",
         prior: str = "learned",
@@ -47,8 +49,9 @@ class VAE(nn.Module):
         # END SOLUTION 4.1
         # BEGIN SOLUTION 2.2.1
         encoder, decoder = ARCHITECTURES[arch]
-        self.encoder = encoder(2 * latent_dim, image_shape, hidden_dim)
-        self.decoder = decoder(latent_dim, image_shape, hidden_dim)
+        layers = {"hidden_layers": hidden_layers, "activation": activation}
+        self.encoder = encoder(2 * latent_dim, image_shape, hidden_dim, **layers)
+        self.decoder = decoder(latent_dim, image_shape, hidden_dim, **layers)
         # END SOLUTION 2.2.1
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -99,7 +102,12 @@ class VAE(nn.Module):
         return labels if self.num_classes > 1 else torch.zeros(n, dtype=torch.long, device=device)
 
     def recon_error(self, recon: Tensor, x: Tensor) -> Tensor:
-        """What reconstruction minimises: MSE and, with `ssim_mse`, SSIM, weighted as the score does. [B]."""
+        """What reconstruction minimises, a mean over the pixels: [B].
+
+        `mse`: the squared error; `ssim_mse`: SSIM as well, weighted as in the score; `bce`: cross-entropy.
+        """
+        if self.recon == "bce":
+            return cross_entropy(recon, x)
         error = mse(recon, x)
         return error if self.recon == "mse" else error + 0.1 * (1 - ssim(recon, x))
 
@@ -107,7 +115,8 @@ class VAE(nn.Module):
         """What is minimised instead of `vae_loss`: (loss, recon_term, kl_term), in nats per image.
 
         As there, but for `recon_error` in place of the squared error and a KL that is measured from the
-        mean of the prior; loss is the sum of the two and of the prior's own.
+        mean of the prior; loss is the sum of the two and of the prior's own. With `bce` and var = 1/2 it
+        is the negative ELBO of binary pixels.
         """
         recon, mu, logvar = self(x, labels)
         y = self.classes(labels, len(x))
@@ -183,16 +192,19 @@ class GenModel(VAE):
         latent_dim: int = 20,
         arch: str = "conv",
         hidden_dim: int = 512,
+        hidden_layers: int = 1,
+        activation: str = "silu",
         image_shape: Shape = MNIST_SHAPE,
         recon: str = "ssim_mse",
         prior: str = "learned",
         label_dim: int = 16,
     ) -> None:
-        super().__init__(latent_dim, arch, hidden_dim, image_shape, recon, prior)
+        super().__init__(latent_dim, arch, hidden_dim, hidden_layers, activation, image_shape, recon, prior)
         # BEGIN SOLUTION 3.1
         encoder, decoder = ARCHITECTURES[arch]
-        self.encoder = encoder(2 * latent_dim, image_shape, hidden_dim, cond_dim=label_dim)
-        self.decoder = decoder(latent_dim, image_shape, hidden_dim, cond_dim=label_dim)
+        layers = {"hidden_layers": hidden_layers, "activation": activation, "cond_dim": label_dim}
+        self.encoder = encoder(2 * latent_dim, image_shape, hidden_dim, **layers)
+        self.decoder = decoder(latent_dim, image_shape, hidden_dim, **layers)
         self.encoder_labels = nn.Embedding(10, label_dim)
         self.decoder_labels = nn.Embedding(10, label_dim)
         # END SOLUTION 3.1

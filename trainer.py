@@ -18,7 +18,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tqdm import tqdm
 import metrics
 from checkpoint import autocast, check_output, check_triple, generate, load_weights, save_checkpoint
 from common import LabError, image_grid, make_folder, png_bytes, write_file, write_json
-from data_utils import distort
+from data_utils import BINARIZE_SEED, as_pixels, distort
 
 TERMS = ("loss", "recon_term", "kl_term")
 QUALITY = ("mse", "ssim")
@@ -57,6 +57,7 @@ class TrainConfig:
     grad_clip: float = 20.0  # in units of 1 / (2 var), which the gradient is proportional to
     warmup_steps: int = 100
     distort: float = 1.0  # the share of the training images distorted at first; falls to none at the end
+    pixels: str = "grey"  # or binarized (drawn anew each time in training), or threshold
     precision: str = "fp32"  # or bf16: what the layers multiply in
     seed: int = 0
 
@@ -69,6 +70,7 @@ class Trainer:
 
     loss_fn: `submission.vae_loss`; a model with a method `training_loss(x, labels, var)` that returns the
     same three terms is minimised by that instead. train_set, valid_set: `data_utils.MNISTDataset`s.
+    keep_epochs: after which epochs to keep the model as `epoch_NNN.pt` as well.
     """
 
     def __init__(
@@ -80,10 +82,11 @@ class Trainer:
         valid_set,
         folder: Path,
         device: torch.device,
+        keep_epochs: Sequence[int] = (),
     ) -> None:
         self.model, self.loss_fn, self.config = model.to(device), loss_fn, config
         self.train_set, self.valid_set = train_set.to(device), valid_set.to(device)
-        self.folder, self.device = folder, device
+        self.folder, self.device, self.keep_epochs = folder, device, keep_epochs
         # Fused: one kernel updates all weights instead of several for each.
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
@@ -176,6 +179,7 @@ class Trainer:
         order = torch.randperm(len(self.train_set))
         for batch in self.train_set.batches(self.config.batch_size, order):
             x = distort(batch.images, self.config.distort * (1 - self.progress(step)))
+            x = as_pixels(x, self.config.pixels)
             terms, _ = self.loss_terms(x, self.labels_for_model(batch.labels))
             self.optimizer.param_groups[0]["lr"] = self.learning_rate(step)
             self.optimizer.zero_grad()
@@ -217,14 +221,18 @@ class Trainer:
         """The loss terms in eval mode (z = mu), and MSE and SSIM on uint8 as in the grade; all means."""
         self.model.eval()
         sums = torch.zeros(5, device=self.device)
+        generator = torch.Generator(self.device).manual_seed(BINARIZE_SEED)
         for batch in self.valid_set.batches(VALID_BATCH):
-            x, labels = batch.images, self.labels_for_model(batch.labels)
+            x, labels = (
+                as_pixels(batch.images, self.config.pixels, generator),
+                self.labels_for_model(batch.labels),
+            )
             terms, recon = self.loss_terms(x, labels)
             if recon is None:
                 with autocast(self.config.precision, self.device):
                     recon = self.model(x, labels)[0]
             saved = metrics.to_uint8(recon).float() / 255
-            quality = torch.stack([metrics.mse(saved, x).sum(), metrics.ssim(saved, x).sum()])
+            quality = torch.stack([of(saved, batch.images).sum() for of in (metrics.mse, metrics.ssim)])
             sums += torch.cat([terms * len(batch), quality])
         return dict(zip((*TERMS, *QUALITY), (sums / len(self.valid_set)).tolist(), strict=True))
 
@@ -236,6 +244,8 @@ class Trainer:
         if row["valid_loss"] < self.best_loss:
             self.best_loss = row["valid_loss"]
             self.save("best.pt")
+        if self.epoch in self.keep_epochs:
+            self.save(f"epoch_{self.epoch:03d}.pt")
         self.log.append(row)
         write_file(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
         self.save("last.pt")

@@ -19,12 +19,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from report import REPO, lab, machine, markdown
+from report import REPO, lab, machine
 
 sys.path.insert(0, str(REPO / "tests"))
 import hostile
 
-from common import TASKS, LabError, Parser, number, run
+from common import TASKS, LabError, Parser, markdown, number, run
 from data_utils import add_data_dir_option, add_dataset_option, load_split, prepare
 from sandbox import usage
 

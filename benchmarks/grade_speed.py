@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from report import REPO, lab, machine, markdown
+from report import REPO, lab, machine
 from skimage.metrics import structural_similarity
 from torch.utils.data import DataLoader
 
 import metrics
 import submission
 from checkpoint import autocast, build_model, choose_precision, load_checkpoint, load_weights
-from common import LabError, Parser, number, run
+from common import LabError, Parser, markdown, number, run
 from data_utils import MNISTDataset, add_data_dir_option
 
 TASK = "Genwithlabel"

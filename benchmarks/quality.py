@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from report import REPO, machine, markdown, train_and_grade
+from report import REPO, machine, train_and_grade
 from tqdm import tqdm
 
-from common import Parser, make_folder, number, run, write_file
+from common import Parser, make_folder, markdown, number, run, write_file
 from data_utils import SPLITS, add_data_dir_option, add_dataset_option, prepare
 
 LATENT_DIMS = (4, 8, 12, 16, 20, 24, 32)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the line that names the machine, a Markdown table, running the lab's commands.
+"""What the benchmarks share: the line that names the machine, running the lab's commands.
 
 Importing it puts the repository's folder on the path, so that a benchmark can import the lab's modules.
 """
@@ -10,7 +10,6 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -33,12 +32,6 @@ def machine() -> str:
         cpu = names[0] if names else cpu
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return f"{cpu}, {cores} cores, {torch.get_num_threads()} threads, {versions}"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def lab(script: str, *args: object, threads: int | None = None) -> None:

@@ -15,9 +15,9 @@ import shutil
 import statistics
 import time
 
-from report import REPO, machine, markdown, train_and_grade
+from report import REPO, machine, train_and_grade
 
-from common import Parser, number, run
+from common import Parser, markdown, number, run
 from data_utils import add_data_dir_option, add_dataset_option, prepare
 
 EPOCHS = {28.48: 1, 30.0: 1, 33.0: 3}  # 28.48: what was published for this lab

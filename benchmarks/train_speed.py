@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from report import machine, markdown
+from report import machine
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,16 +42,16 @@ from tqdm import tqdm
 
 import submission
 from checkpoint import build_model
-from common import Parser, number, run
+from common import Parser, markdown, number, run
 from data_utils import MNISTDataset, add_data_dir_option, add_dataset_option
-from train import make_config
+from runs import make_config
 from trainer import TrainConfig, Trainer
 
 # What train.py is given: the lab's first network and the default one, with the lab's plain loss, which is
 # also pythae's; then the defaults of both tasks.
 PLAIN = {"task": "VAE0label", "recon": "mse", "prior": "standard"}
 MODELS = {
-    "MLP 784-400-20": {**PLAIN, "arch": "mlp", "hidden_dim": 400, "latent_dim": 20},
+    "MLP 784-400-20": {**PLAIN, "arch": "mlp", "activation": "relu", "hidden_dim": 400, "latent_dim": 20},
     "conv, plain loss": PLAIN,
     "VAE0label's default": {"task": "VAE0label"},
     "Genwithlabel's default": {"task": "Genwithlabel"},

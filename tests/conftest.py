@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
+
+import data_sources  # noqa: E402
 
 # Tests run beside each other, each on a core of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +35,55 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "mnist" in item.keywords:
             item.add_marker(skip)
+
+
+# --- Files of MNIST's kind ----------------------------------------------------------------------
+
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """The idx format, written here from its description."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def small_set(seed: int = 0) -> dict[str, np.ndarray]:
+    """Sixty training and ten test images that no two share, with labels."""
+    rng = np.random.default_rng(seed)
+    return {
+        NAMES[0]: rng.integers(0, 256, (60, 28, 28), np.uint8),
+        NAMES[1]: np.arange(60, dtype=np.uint8) % 10,
+        NAMES[2]: rng.integers(0, 256, (10, 28, 28), np.uint8),
+        NAMES[3]: np.arange(10, dtype=np.uint8),
+    }
+
+
+def write_set(folder: Path, arrays: dict[str, np.ndarray], gz: bool = False) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        data = idx_bytes(array)
+        (folder / (f"{name}.gz" if gz else name)).write_bytes(gzip.compress(data) if gz else data)
+    return folder
+
+
+@pytest.fixture
+def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """A set of 60 + 10 images that the code takes for MNIST."""
+    arrays = small_set()
+    sums = [hashlib.md5(idx_bytes(arrays[name])).hexdigest() for name in NAMES]
+    md5 = {"train": tuple(sums[:2]), "t10k": tuple(sums[2:])}
+    monkeypatch.setattr(data_sources, "MNIST_MD5", md5)
+    monkeypatch.setattr(data_sources, "IDX_PREFIXES", {"train": 60, "t10k": 10})
+    monkeypatch.setattr(data_sources, "VALID_IMAGES", 10)
+    return arrays
+
+
+# --- Commands -----------------------------------------------------------------------------------
 
 
 def run_command(

@@ -1,71 +1,24 @@
-"""Data: the idx reader, the split, the dataset, the sources and what happens when they fail."""
+"""Data: the idx reader, the split, the dataset, CIFAR-10, and files that are not what they should be."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import http.server
-import struct
+import json
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import MNIST_DIR, fail, succeed
+from conftest import MNIST_DIR, NAMES, fail, idx_bytes, small_set, succeed, write_set
+from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-import data_sources
 import data_utils
 from common import LabError
 from data_utils import MNISTDataset
-
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """The idx format, written here from its description."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
-def small_set(seed: int = 0) -> dict[str, np.ndarray]:
-    """Sixty training and ten test images that no two share, with labels."""
-    rng = np.random.default_rng(seed)
-    return {
-        NAMES[0]: rng.integers(0, 256, (60, 28, 28), np.uint8),
-        NAMES[1]: np.arange(60, dtype=np.uint8) % 10,
-        NAMES[2]: rng.integers(0, 256, (10, 28, 28), np.uint8),
-        NAMES[3]: np.arange(10, dtype=np.uint8),
-    }
-
-
-def write_set(folder: Path, arrays: dict[str, np.ndarray], gz: bool = False) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
-        data = idx_bytes(array)
-        (folder / (f"{name}.gz" if gz else name)).write_bytes(gzip.compress(data) if gz else data)
-    return folder
-
-
-@pytest.fixture
-def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-    """A set of 60 + 10 images that the code takes for MNIST."""
-    arrays = small_set()
-    sums = [hashlib.md5(idx_bytes(arrays[name])).hexdigest() for name in NAMES]
-    md5 = {"train": tuple(sums[:2]), "t10k": tuple(sums[2:])}
-    monkeypatch.setattr(data_sources, "MNIST_MD5", md5)
-    monkeypatch.setattr(data_sources, "IDX_PREFIXES", {"train": 60, "t10k": 10})
-    monkeypatch.setattr(data_sources, "VALID_IMAGES", 10)
-    return arrays
-
 
 # --- idx files and the split --------------------------------------------------------------------
 
@@ -75,7 +28,7 @@ def test_split_keeps_the_official_order(in_tmp: Path, small_mnist: dict, gz: boo
     write_set(in_tmp / "files", small_mnist, gz)
     assert data_utils.prepare("mnist", in_tmp / "files") == (
         "mnist",
-        f"mnist, from the idx files in {in_tmp / 'files'}",
+        f"mnist, from the files in {in_tmp / 'files'}",
     )
     for split, images, labels in (
         ("train", small_mnist[NAMES[0]][:50], small_mnist[NAMES[1]][:50]),
@@ -95,7 +48,7 @@ def test_files_are_found_where_people_have_them(in_tmp, small_mnist, folder, mon
     if folder == "by_variable":
         monkeypatch.setenv("VAE_LAB_DATA", "by_variable")
     name, source = data_utils.prepare("auto", "data" if folder.startswith("data/") else None)
-    assert (name, source) == ("mnist", f"mnist, from the idx files in {folder}")
+    assert (name, source) == ("mnist", f"mnist, from the files in {folder}")
 
 
 def corrupt(arrays: dict[str, np.ndarray], kind: str, folder: Path) -> str:
@@ -303,122 +256,70 @@ def test_shuffled_subset_and_joined_loaders_agree_with_single_items(in_tmp) -> N
     assert not torch.equal(shuffled, dataset.labels)
 
 
-# --- Downloads ----------------------------------------------------------------------------------
+# --- CIFAR-10 -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def torchvision_mnist(monkeypatch: pytest.MonkeyPatch):
-    """torchvision's MNIST class. Its import needs two operators that its binary can't bring here."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[module]
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision_mnist.library = library  # operators live as long as their library
-    from torchvision import datasets
-
-    return datasets.MNIST
+def small_cifar10(folder: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
+    """Write a part of CIFAR-10 that no two images share. Returns: its arrays."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "train_images": rng.integers(0, 256, (50, 32, 32, 3), np.uint8),
+        "train_labels": np.arange(50) % 10,
+        "test_images": rng.integers(0, 256, (20, 32, 32, 3), np.uint8),
+        "test_labels": np.arange(20) % 10,
+    } | changes
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "cifar10_part.npz", **arrays)
+    return arrays
 
 
-@pytest.fixture
-def server(in_tmp: Path):
-    """A web server of this machine: it serves the folder `www`, and can be told to misbehave."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        mode = "good"
-
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, directory=str(in_tmp / "www"), **kwargs)
-
-        def log_message(self, *args) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            if Handler.mode == "silent":
-                time.sleep(30)
-            elif Handler.mode == "breaks" and "t10k" in self.path:
-                self.send_response(200)
-                self.send_header("Content-Length", "100000")
-                self.end_headers()
-                self.wfile.write(b"half")  # and the connection closes
-            else:
-                super().do_GET()
-
-    http_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http_server.daemon_threads = True
-    threading.Thread(target=http_server.serve_forever, daemon=True).start()
-    yield Handler, f"http://127.0.0.1:{http_server.server_port}/"
-    http_server.shutdown()
+def test_a_part_of_cifar10(in_tmp: Path) -> None:
+    arrays = small_cifar10(in_tmp / "files")
+    assert data_utils.prepare("cifar10", in_tmp / "files")[0] == "cifar10"
+    images, labels = data_utils.load_split("cifar10", "valid")
+    assert images.dtype == labels.dtype == np.uint8
+    np.testing.assert_array_equal(images, arrays["train_images"][40:].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(labels, arrays["train_labels"][40:])
+    dataset = MNISTDataset("train", "cifar10")
+    assert dataset.image_shape == (3, 32, 32)
+    assert dataset[5].image.shape == (3, 32, 32)
+    assert len(dataset) == 40
+    assert len(MNISTDataset("test", "cifar10")) == 20
 
 
-@pytest.fixture
-def mirror(in_tmp, small_mnist, server, torchvision_mnist, monkeypatch):
-    """torchvision's download pointed at the local server, which holds the small set."""
-    handler, url = server
-    write_set(in_tmp / "www", small_mnist, gz=True)
-    resources = [
-        (f"{name}.gz", hashlib.md5((in_tmp / f"www/{name}.gz").read_bytes()).hexdigest()) for name in NAMES
-    ]
-    monkeypatch.setattr(torchvision_mnist, "mirrors", [url])
-    monkeypatch.setattr(torchvision_mnist, "resources", resources)
-    return handler
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train_images": np.zeros((50, 28, 28), np.uint8)}, "train images uint8 .50, 32, 32, 3. .* got"),
+        ({"test_labels": np.arange(19) % 10}, "test images uint8 .19, 32, 32, 3."),
+        ({"test_labels": np.arange(20)}, "labels of up to 19"),
+        ({"test_images": np.array([{}] * 20)}, "can't read CIFAR-10 from"),
+    ],
+)
+def test_a_part_of_cifar10_that_is_wrong(in_tmp: Path, changes: dict, says: str) -> None:
+    small_cifar10(in_tmp / "files", **changes)
+    with pytest.raises(LabError, match=says):
+        data_utils.prepare("cifar10", in_tmp / "files")
+    assert not Path("dataset/cifar10").exists()
 
 
-def test_download(mirror, small_mnist) -> None:
-    assert data_utils.prepare("auto") == ("mnist", "mnist, from torchvision's download")
-    np.testing.assert_array_equal(data_utils.load_split("mnist", "test")[0], small_mnist[NAMES[2]])
-    assert {path.name for path in Path("dataset").iterdir()} == {".lock", "mnist"}
-
-
-@pytest.mark.parametrize("fault", ["breaks", "wrong checksum", "missing"])
-def test_a_download_that_breaks_leaves_no_file(mirror, in_tmp, fault: str) -> None:
-    if fault == "breaks":
-        mirror.mode = "breaks"
-    elif fault == "wrong checksum":
-        (in_tmp / f"www/{NAMES[3]}.gz").write_bytes(gzip.compress(b"something else"))
-    else:
-        (in_tmp / f"www/{NAMES[3]}.gz").unlink()
-    with pytest.raises(LabError, match="mnist can't be downloaded"):
-        data_utils.prepare("mnist")
-    assert [path.name for path in Path("dataset").iterdir()] == [".lock"]
-    name, source = data_utils.prepare("auto")
-    assert name == "digits"
-    assert "because MNIST can't be had" in source
-
-
-def test_a_silent_server_is_given_up_in_time(mirror, monkeypatch) -> None:
-    monkeypatch.setattr(data_sources, "STALL_SECONDS", 1)
-    mirror.mode = "silent"
-    start = time.monotonic()
-    with pytest.raises(LabError, match="stood still for 1 s"):
-        data_utils.prepare("mnist")
-    assert time.monotonic() - start < 4
-    assert data_sources.CONNECT_SECONDS < 15
-    assert [path.name for path in Path("dataset").iterdir()] == [".lock"]
-
-
-def test_without_a_usable_torchvision_one_line_says_so(tmp_path: Path) -> None:
-    # A torchvision that fails on import as the real one does beside a mismatched torch.
-    (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision/__init__.py").write_text(
-        "raise RuntimeError('operator torchvision::nms does not exist')"
-    )
-    env = {"PYTHONPATH": str(tmp_path)}
-    line = fail("data_utils.py", "--dataset", "kmnist", cwd=tmp_path, env=env)
-    assert "torchvision, which downloads kmnist, can't be loaded beside torch" in line
-    out = succeed("data_utils.py", cwd=tmp_path, env=env)
-    assert out.startswith(
-        "data: digits, from scikit-learn's embedded digits, because MNIST can't be had: torchvision"
-    )
-
-
-def test_no_other_module_imports_torchvision(tmp_path: Path) -> None:
-    code = "import train, inference, grade, sys; sys.exit('torchvision' in sys.modules)"
-    repo = str(Path(data_utils.__file__).parent)
-    assert subprocess.run([sys.executable, "-c", code], cwd=repo, check=False).returncode == 0
+def test_the_whole_main_job_in_colour(tmp_path: Path) -> None:
+    small_cifar10(tmp_path / "files")
+    options = ("--dataset", "cifar10", "--data_dir", "files", "--epochs", 2, "--activation", "leaky_relu")
+    succeed("train.py", "--task", "Genwithlabel", *options, cwd=tmp_path)
+    infer = ("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt", "--save_png")
+    succeed(*infer, cwd=tmp_path)
+    out = tmp_path / "outputs/Genwithlabel/valid"
+    assert np.load(out / "gen.npy").shape == (10, 1000, 3, 32, 32)
+    assert Image.open(out / "recon.png").mode == "RGB"
+    grades = []
+    for _ in range(2):
+        text = succeed("grade.py", cwd=tmp_path)
+        assert "This is cifar10, not MNIST: the score can't be compared" in text
+        grades.append(json.loads((tmp_path / "outputs/grade_result.json").read_text()))
+        for name in ("recon", "gen"):
+            (out / f"{name}.npy").unlink(missing_ok=True)  # the second time from the PNG files
+    assert grades[0] == grades[1]
 
 
 # --- The command --------------------------------------------------------------------------------
