@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Make every figure of explore.py and docs/gallery.md: bash scripts/gallery.sh
+# About an hour on two cores, most of it for `dims`; what is trained already is used again.
+# CIFAR10_DIR names a folder with CIFAR-10 (see dataset/README.md); without it, it is downloaded.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/install.sh requirements.txt
+export PATH="$PWD/.venv/bin:$PWD/.venv/Scripts:$PATH"
+
+for command in line plane scatter balance walk codes dims likelihood "likelihood --table" classes compare; do
+  echo
+  echo "== $command"
+  # shellcheck disable=SC2086  # a command and its options
+  python explore.py $command
+done
+echo
+echo "== colour"
+env -u VAE_LAB_DATA python explore.py colour ${CIFAR10_DIR:+--data_dir "$CIFAR10_DIR"}
+python explore.py page
