@@ -20,6 +20,7 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
 import data_sources  # noqa: E402
+from common import lock  # noqa: E402
 
 # Tests run beside each other, each on a core of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -124,33 +125,34 @@ def rows(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills, for all the processes of one run of the tests (pytest-xdist's workers)."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder, done = shared / name, shared / f"{name}.done"
+    with lock(shared, wait=True):
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which both tasks were trained (a small MLP, scikit-learn's digits), run and graded.
 
     Tests read it; one that changes something copies it first.
     """
-    cwd = tmp_path_factory.mktemp("main_job")
-    for task in ("VAE0label", "Genwithlabel"):
-        succeed(
-            *(
-                "train.py",
-                "--task",
-                task,
-                "--dataset",
-                "digits",
-                "--arch",
-                "mlp",
-                "--epochs",
-                20,
-                "--latent_dim",
-                12,
-            ),
-            cwd=cwd,
-        )
-        succeed("inference.py", "--checkpoint_path", f"outputs/{task}/best.pt", cwd=cwd)
-    succeed("grade.py", cwd=cwd)
-    return cwd
+
+    def make(cwd: Path) -> None:
+        options = ("--dataset", "digits", "--arch", "mlp", "--epochs", 20, "--latent_dim", 12)
+        for task in ("VAE0label", "Genwithlabel"):
+            succeed("train.py", "--task", task, *options, cwd=cwd)
+            succeed("inference.py", "--checkpoint_path", f"outputs/{task}/best.pt", cwd=cwd)
+        succeed("grade.py", cwd=cwd)
+
+    return made_once(tmp_path_factory, "main_job", make)
 
 
 @pytest.fixture

@@ -305,8 +305,9 @@ def test_a_part_of_cifar10_that_is_wrong(in_tmp: Path, changes: dict, says: str)
 
 def test_the_whole_main_job_in_colour(tmp_path: Path) -> None:
     small_cifar10(tmp_path / "files")
-    options = ("--dataset", "cifar10", "--data_dir", "files", "--epochs", 2, "--activation", "leaky_relu")
-    succeed("train.py", "--task", "Genwithlabel", *options, cwd=tmp_path)
+    train = ("train.py", "--task", "Genwithlabel", "--dataset", "cifar10", "--data_dir", "files")
+    succeed(*train, "--arch", "conv", "--activation", "leaky_relu", "--test_run", cwd=tmp_path)
+    succeed(*train, "--arch", "mlp", "--activation", "relu", "--epochs", 2, cwd=tmp_path)
     infer = ("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt", "--save_png")
     succeed(*infer, cwd=tmp_path)
     out = tmp_path / "outputs/Genwithlabel/valid"

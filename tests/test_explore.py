@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from conftest import fail, succeed
 from PIL import Image
 
 import explore
+import train
 from common import LabError
 
 # Commands that train on the embedded digits, with options that make them short.
@@ -24,19 +26,20 @@ COMMANDS = {
     "balance": (),
     "walk": (),
     "codes": (),
-    "dims": ("--latent_dims", 2, 20),
+    "dims": ("--latent_dims", 2, 20, "--epochs", 2),
     "likelihood": ("--k", 20),
     "compare": (),
-    "classes": (),
+    "classes": ("--epochs", 1),
 }
 
 
-def run(command: str, *options: object) -> None:
+def run(command: str, *options: object, module: ModuleType = explore) -> None:
     """Run a command in this process and folder, as `main` would."""
-    argv = ["explore.py", command, "--dataset", "digits", "--epochs", "4", *map(str, options)]
+    options = ("--epochs", 20, "--dataset", "digits", *options)
+    argv = [f"{module.__name__}.py", command, *map(str, options)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", argv)
-        explore.main()
+        module.main()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def test_every_command_leaves_a_picture_and_its_numbers(folder: Path, command: s
 
 def test_a_trained_model_is_used_again_and_gives_the_same_numbers(folder: Path) -> None:
     run("line")
-    log = folder / "outputs/explore/models/digits-d1-epochs4-seed0/log.jsonl"
+    log = folder / "outputs/explore/models/digits-d1-epochs20-seed0/log.jsonl"
     before = log.stat().st_mtime_ns, numbers("line"), Path("outputs/explore/line.png").read_bytes()
     run("line")
     after = log.stat().st_mtime_ns, numbers("line"), Path("outputs/explore/line.png").read_bytes()
@@ -85,17 +88,17 @@ def test_a_trained_model_is_used_again_and_gives_the_same_numbers(folder: Path) 
 
 
 def test_latent_spaces_are_continuous_and_sharpen(folder: Path) -> None:
-    run("line", "--epochs", 40)
-    run("plane", "--epochs", 40)
+    run("line")
+    run("plane")
     first, last = numbers("line")
-    assert (first["epoch"], last["epoch"]) == (1, 40)
+    assert (first["epoch"], last["epoch"]) == (1, 20)
     assert last["greyness"] < first["greyness"]
     for row in (last, *numbers("plane")[2:]):
         assert row["mse of neighbours"] < 0.3 * row["mse of random pairs"]
 
 
 def test_balance_shows_what_each_half_of_the_loss_does(folder: Path) -> None:
-    run("balance", "--epochs", 30)
+    run("balance")
     recon, kl, both = numbers("balance")
     assert kl["kl"] < 0.01 < both["kl"] < recon["kl"]
     assert recon["mse"] < kl["mse"]
@@ -115,7 +118,7 @@ def test_likelihood_is_above_the_elbo_and_rises_with_k(folder: Path) -> None:
 
 
 def test_the_published_table(folder: Path) -> None:
-    run("likelihood", "--table", "--k", 5)
+    run("likelihood", "--table", "--k", 5, "--epochs", 2)
     rows = numbers("likelihood_table")
     assert [(row["hidden_dim"], row["latent_dim"]) for row in rows] == [(400, 20), (200, 20), (400, 10)]
     assert [row["elbo, published"] for row in rows] == ["-104.7", "-118.0", "-113.5"]
@@ -145,8 +148,8 @@ def test_checkpoints_of_the_main_job_can_be_looked_at(folder: Path, main_job: Pa
 )
 def test_models_without_a_likelihood_are_told_so(folder: Path, options: tuple, says: str) -> None:
     name = f"m-{options[1]}"
-    small = ("--arch", "mlp", "--hidden_dim", 16, "--epochs", 1, "--output_dir", name, "--overwrite")
-    succeed("train.py", "--task", "VAE0label", "--dataset", "digits", *small, *options, cwd=folder)
+    small = ("--arch", "mlp", "--hidden_dim", 16, "--epochs", 1, "--output_dir", name)
+    run("--task=VAE0label", *small, *options, module=train)
     with pytest.raises(LabError, match=says):
         run("likelihood", "--checkpoint_path", f"{name}/VAE0label/best.pt")
 
@@ -155,8 +158,7 @@ def test_observation_models_are_never_mixed(folder: Path) -> None:
     small = ("--arch", "mlp", "--hidden_dim", 16, "--epochs", 2, "--recon", "bce", "--prior", "class_mean")
     paths = []
     for pixels in ("grey", "binarized", "threshold"):
-        options = ("--pixels", pixels, "--output_dir", pixels, "--overwrite")
-        succeed("train.py", "--task", "Genwithlabel", "--dataset", "digits", *small, *options, cwd=folder)
+        run("--task=Genwithlabel", *small, "--pixels", pixels, "--output_dir", pixels, module=train)
         paths.append(f"{pixels}/Genwithlabel/last.pt")
         run("likelihood", "--k", 3, "--checkpoint_path", paths[-1])
     about = json.loads(Path("outputs/explore/likelihood.json").read_text())

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPO, fail, rows, succeed
+from conftest import REPO, fail, made_once, rows, succeed
 
 from checkpoint import load_checkpoint
 
@@ -37,8 +37,7 @@ def without_seconds(log: list[dict]) -> list[dict]:
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run of sixty epochs."""
-    cwd = tmp_path_factory.mktemp("whole_run")
-    succeed(*SMALL, "--epochs", 60, cwd=cwd)
+    cwd = made_once(tmp_path_factory, "whole_run", lambda cwd: succeed(*SMALL, "--epochs", 60, cwd=cwd))
     return cwd / "outputs/Genwithlabel"
 
 
