@@ -149,7 +149,7 @@ def views(mu: np.ndarray) -> dict[str, np.ndarray]:
     from sklearn.manifold import TSNE
 
     if mu.shape[1] == 1:
-        raise LabError("scatter needs a latent_dim of at least 2, got 1: see the command line")
+        raise LabError("scatter needs a latent_dim of at least 2, got 1: line draws such a model")
     if mu.shape[1] == 2:
         return {"code": mu}
     return {
