@@ -1,23 +1,33 @@
 """What a student writes: the VAE, its loss, and the conditional model.
 
-The parts between `BEGIN SOLUTION` and `END SOLUTION` are the lab's answers, numbered after the
-handout. B is the number of images in a batch, d = latent_dim. Images are float32 [B, 28, 28] in
-[0, 1], labels int64 [B].
-
-Parts 2 and 3 are the lab: a VAE, a conditional VAE, and the loss of both. Part 4 goes beyond it, to the
-best score that we know of, and is marked so that it can be read, or left out, on its own.
+Parts 2 and 3 of the handout: a VAE, its loss, and a conditional VAE. Its blanks are numbered as there.
+B is the number of images in a batch, d = latent_dim. Images are float32 [B, 28, 28] in [0, 1], labels
+int64 [B].
 
 Paper: Kingma & Welling, Auto-Encoding Variational Bayes (2014).
 """
+
+# BEGIN SOLUTION 4.1
+# This is the solved version. What stands between two such markers is the answer to a blank: in the version
+# that students are given, a TODO stands there. Part 4, of which this is the first piece, goes beyond the lab,
+# to the best score that we know of; it can be read, or left out, on its own.
+# END SOLUTION 4.1
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+# BEGIN SOLUTION 4.2
 from metrics import cross_entropy, mse, ssim
+
+# END SOLUTION 4.2
 from model import ARCHITECTURES, MNIST_SHAPE, Shape
+
+# BEGIN SOLUTION 4.3
 from prior import PRIORS, even_noise
+
+# END SOLUTION 4.3
 
 # --- 2 The VAE ----------------------------------------------------------------------------------
 
@@ -28,8 +38,6 @@ class VAE(nn.Module):
     `labels` is there so that both models are called alike; the VAE does not look at it.
     """
 
-    num_classes = 1  # that the prior tells apart
-
     def __init__(
         self,
         latent_dim: int = 20,
@@ -38,15 +46,17 @@ class VAE(nn.Module):
         hidden_layers: int = 1,
         activation: str = "silu",
         image_shape: Shape = MNIST_SHAPE,
+        # BEGIN SOLUTION 4.4
         recon: str = "ssim_mse",
         prior: str = "learned",
+        # END SOLUTION 4.4
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        # BEGIN SOLUTION 4.1
+        # BEGIN SOLUTION 4.5
         self.recon = recon
         self.prior = PRIORS[prior](latent_dim, self.num_classes)
-        # END SOLUTION 4.1
+        # END SOLUTION 4.5
         # BEGIN SOLUTION 2.2.1
         encoder, decoder = ARCHITECTURES[arch]
         layers = {"hidden_layers": hidden_layers, "activation": activation}
@@ -87,14 +97,16 @@ class VAE(nn.Module):
     def generate(self, labels: Tensor) -> Tensor:
         """One new image for each label: a code drawn from the prior, decoded. Returns: [B, 28, 28]."""
         z = torch.randn(len(labels), self.latent_dim, device=labels.device)  # [B, d]
-        # BEGIN SOLUTION 4.2
+        # BEGIN SOLUTION 4.6
         eps = even_noise(labels, self.latent_dim)  # [B, d], in place of independent draws
         z = self.prior.carry(eps, self.classes(labels, len(labels)))  # [B, d]
-        # END SOLUTION 4.2
+        # END SOLUTION 4.6
         return self.decode(z, labels)  # [B, 28, 28]
 
-    # BEGIN SOLUTION 4.3
+    # BEGIN SOLUTION 4.7
     # Beyond the lab: a loss that asks for what is scored, a prior that is learned, codes that are improved.
+
+    num_classes = 1  # that the prior tells apart
 
     def classes(self, labels: Tensor | None, n: int) -> Tensor:
         """The class of each of n images for the prior; all one, if the model looks at no labels. [n]."""
@@ -156,7 +168,7 @@ class VAE(nn.Module):
             (slope,) = torch.autograd.grad(error.sum(), z)
         return error.detach(), slope
 
-    # END SOLUTION 4.3
+    # END SOLUTION 4.7
 
 
 def vae_loss(
@@ -185,8 +197,10 @@ class GenModel(VAE):
     Generative Models (2015).
     """
 
+    # BEGIN SOLUTION 4.8
     num_classes = 10
 
+    # END SOLUTION 4.8
     def __init__(
         self,
         latent_dim: int = 20,
@@ -195,11 +209,24 @@ class GenModel(VAE):
         hidden_layers: int = 1,
         activation: str = "silu",
         image_shape: Shape = MNIST_SHAPE,
+        # BEGIN SOLUTION 4.9
         recon: str = "ssim_mse",
         prior: str = "learned",
+        # END SOLUTION 4.9
         label_dim: int = 16,
     ) -> None:
-        super().__init__(latent_dim, arch, hidden_dim, hidden_layers, activation, image_shape, recon, prior)
+        super().__init__(
+            latent_dim,
+            arch,
+            hidden_dim,
+            hidden_layers,
+            activation,
+            image_shape,
+            # BEGIN SOLUTION 4.10
+            recon,
+            prior,
+            # END SOLUTION 4.10
+        )
         # BEGIN SOLUTION 3.1
         encoder, decoder = ARCHITECTURES[arch]
         layers = {"hidden_layers": hidden_layers, "activation": activation, "cond_dim": label_dim}

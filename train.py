@@ -17,7 +17,6 @@ import data_utils
 import metrics
 from common import TASKS, Parser, lock, make_folder, number, run, task_name
 from model import ACTIVATIONS, ARCHITECTURES
-from prior import PRIORS
 from runs import DEFAULT_EPOCHS, DEFAULT_LATENT_DIM, DIGITS_EPOCHS, train
 
 
@@ -49,7 +48,7 @@ def add_model_options(add: Callable) -> None:
     )
     add(
         "--prior",
-        choices=sorted(PRIORS),
+        choices=("class_mean", "learned", "standard"),
         help="where generation draws its codes from: N(0, I); N(m_y, I), a mean learned for each class; or a "
         "flow learned for each class, which leaves the codes free to reconstruct best (default: learned)",
     )
