@@ -1,0 +1,382 @@
+"""The ladder: the solved submissions climb it, and each planted mistake is recognised by its name."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import REPO, run_command
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import check
+import mistakes
+from probes import Lab, sixteen_digits
+
+sys.path.insert(0, str(REPO / "scripts"))
+from make_student_version import without_solutions  # noqa: E402
+
+SOLVED = (REPO / "submission.py").read_text()
+
+
+def plain_text() -> str:
+    """The students' submission with the answers of parts 2 and 3 put back."""
+    answers = dict(re.findall(r" *# BEGIN SOLUTION ([23][.\d]+)\n(.*?) *# END SOLUTION", SOLVED, re.DOTALL))
+    blank = re.compile(r"( *# TODO ([.\d]+): .*?raise NotImplementedError\(.*?\)\n)", re.DOTALL)
+    return blank.sub(lambda match: answers[match[2]], without_solutions(SOLVED))
+
+
+PLAIN = plain_text()
+
+
+@cache
+def digits() -> torch.Tensor:
+    return sixteen_digits()
+
+
+def lab_of(text: str) -> Lab:
+    module = ModuleType("planted")
+    exec(compile(text, "submission.py", "exec"), module.__dict__)
+    return Lab(module, digits())
+
+
+def told(text: str) -> tuple[str, str]:
+    """The rung at which a submission fails, as `part title`, and the name of the mistake."""
+    *_, (part, title, error) = check.climb(lab_of(text))
+    assert error is not None, "every rung holds"
+    return f"{part} {title}", check.explain(error)[0]
+
+
+def plant(*changes: tuple[str, str]) -> str:
+    text = PLAIN.replace('arch: str = "conv"', 'arch: str = "mlp"')  # the faster one
+    for good, bad in changes:
+        assert good in text, good
+        text = text.replace(good, bad)
+    return text
+
+
+# --- Right submissions --------------------------------------------------------------------------
+
+# A student's own layers and words: no `ARCHITECTURES`, batch norm, dropout, a one-hot label.
+OWN = """
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+class VAE(nn.Module):
+    extra = 0
+    def __init__(self, latent_dim=20):
+        super().__init__()
+        self.d = latent_dim
+        self.enc = nn.Sequential(nn.Linear(784 + self.extra, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU())
+        self.mean, self.spread = nn.Linear(64, latent_dim), nn.Linear(64, latent_dim)
+        self.dec = nn.Sequential(nn.Linear(latent_dim + self.extra, 400), nn.Dropout(0.01), nn.Tanh(), nn.Linear(400, 784))
+    def beside(self, v, labels):
+        return v
+    def encode(self, x, labels=None):
+        h = self.enc(self.beside(x.view(x.size(0), -1), labels))
+        return self.mean(h), self.spread(h)
+    def decode(self, z, labels=None):
+        return torch.sigmoid(self.dec(self.beside(z, labels))).view(-1, 28, 28)
+    def forward(self, x, labels=None):
+        mu, logvar = self.encode(x, labels)
+        z = mu
+        if self.training:
+            z = torch.distributions.Normal(mu, (logvar / 2).exp()).rsample()
+        return self.decode(z, labels), mu, logvar
+    def generate(self, labels):
+        return self.decode(torch.randn(len(labels), self.d, device=labels.device), labels)
+
+class GenModel(VAE):
+    extra = 10
+    def beside(self, v, labels):
+        return torch.cat([v, F.one_hot(labels, 10).float()], 1)
+
+def vae_loss(recon, x, mu, logvar, var):
+    r = F.mse_loss(recon, x, reduction="sum") / (2 * var * len(x))
+    k = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / len(x)
+    return r + k, r, k
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("text", [SOLVED, PLAIN, OWN], ids=["solved", "plain", "own"])
+def test_right_submissions_climb_to_the_top(text: str) -> None:
+    steps = list(check.climb(lab_of(text)))
+    assert [(part, title) for part, title, error in steps if error is not None] == []
+    assert len(steps) == len(check.RUNGS)
+
+
+def test_the_ladder_is_climbed_blank_by_blank() -> None:
+    """With the first n blanks filled, the rung that fails is the one of blank n + 1."""
+    numbers = re.findall(r"# TODO ([.\d]+):", without_solutions(SOLVED))
+    answers = dict(re.findall(r" *# BEGIN SOLUTION ([23][.\d]+)\n(.*?) *# END SOLUTION", SOLVED, re.DOTALL))
+    text = without_solutions(SOLVED)
+    assert numbers == ["2.2.1", "2.2.2", "2.2.3", "2.2.4", "2.3", "3.1", "3.2", "3.3"]
+    for number in numbers:
+        rung, name = told(text)
+        assert rung.startswith(f"{number} ")
+        assert name.startswith(f"not filled in yet: {number} ")
+        one = re.compile(rf" *# TODO {re.escape(number)}: .*?raise NotImplementedError\(.*?\)\n", re.DOTALL)
+        text = one.sub(lambda match, number=number: answers[number], text)
+    assert text == PLAIN
+
+
+# --- Mistakes -----------------------------------------------------------------------------------
+
+KL = "0.5 * (logvar.exp() + mu.square() - 1 - logvar).sum(dim=1).mean()"
+RECON = "(x - recon).square().flatten(1).sum(dim=1).mean() / (2 * var)"
+STD = "std = torch.exp(0.5 * logvar)"
+EPS = "eps = torch.randn_like(std)"
+DRAW = "z = mu + std * eps"
+SPLIT = "mu, logvar = self.encoder(x).chunk(2, dim=1)"
+ALSO = SPLIT + "\n        "
+DECODE = "return self.decoder(z)  # [B, 28, 28]"
+GEN_ENCODE = "self.encoder(x, self.encoder_labels(labels))"
+GEN_DECODE = "return self.decoder(z, self.decoder_labels(labels))"
+SUM = "return recon_term + kl_term, recon_term, kl_term"
+
+# (part, what stands in the submission, {what a student writes instead: the name of the mistake})
+PLANTED = [
+    ("2.2.2", SPLIT, {
+        "return self.encoder(x)": "encode returns no pair (mu, logvar)",
+        "mu = logvar = self.encoder(x)[:, :self.latent_dim]": "the same numbers",
+        ALSO + "logvar = logvar.exp()": "logvar can't be negative: taken as std",
+        ALSO + "logvar = nn.functional.softplus(logvar)": "logvar can't be negative",
+        SPLIT.replace("(x)", "(x.reshape(784, -1).T)"): "mixes the images of a batch",
+        "mu, logvar = nn.Linear(28, 12)(x.flatten(0, 1)).chunk(2, 1)": "mu: wrong flatten",
+        "mu, logvar = nn.Linear(784, 12)(x.flatten(0, 1)).chunk(2, 1)": "wrong flatten, or",
+        ALSO + "mu, logvar = mu.double(), logvar.double()": "mu: wrong dtype, torch.float64",
+        ALSO + "mu = mu + torch.randn_like(mu)": "encode draws at random",
+    }),
+    ("2.2.3", DECODE, {
+        "return self.decoder(z).logit()": "decode: sigmoid missing",
+        "return 4 * self.decoder(z) - 2": "decode: sigmoid missing",
+        "return self.decoder(z).sigmoid()": "decode: sigmoid taken twice",
+        "return self.decoder(z).flatten(1).softmax(1).view(-1, 28, 28)": "softmax over the pixels",
+        "return self.decoder(z).flatten(1)": "the images are still flat",
+        "return self.decoder(z)[:, None]": "a channel axis too many",
+        "return self.decoder(z).reshape(28, 28, -1).permute(2, 0, 1)": "decode mixes the images",
+    }),
+    ("2.2.4", "if self.training:", {
+        "if True:": "sampling at eval",
+        "if not self.training:": "sampling at eval",
+        "if False:": "no sampling in train mode",
+    }),
+    ("2.2.4", STD, {
+        "std = logvar": "logvar taken as std",
+        "std = torch.exp(logvar)": "logvar taken as log sigma",
+        "std = logvar.sqrt()": "logvar taken as variance: z is nan",
+        "std = logvar.abs().sqrt()": "logvar taken as variance",
+        "std = torch.ones_like(mu)": "the noise is not scaled by sigma",
+    }),
+    ("2.2.4", EPS, {
+        "eps = torch.rand_like(std)": "uniform noise",
+        "eps = torch.randn_like(std[:1])": "the same noise for every image",
+        "eps = torch.randn_like(std[:, :1])": "the same noise for every latent",
+    }),
+    ("2.2.4", DRAW, {
+        "z = std * eps": "mu missing from z",
+        "z = torch.normal(mu, std)": "reparameterization without gradient: none reaches mu and logvar",
+        "z = torch.distributions.Normal(mu, std).sample()": "reparameterization without gradient",
+        "z = mu + std.detach() * eps": "reparameterization without gradient: none reaches logvar",
+        "z = (mu + std * eps).flip(0)": "a latent is paired with another image's",
+        "z = (mu + std * eps)[torch.randperm(len(mu))]": "a latent is paired with another image's",
+        "z = (mu + std * eps).T.reshape(mu.shape)": "a latent is paired with another image's",
+    }),
+    ("2.2.4", "return recon, mu, logvar", {
+        "return recon, logvar, mu": "forward returns mu and logvar swapped",
+        "return recon.flip(0), mu, logvar": "in another order",
+        "return recon, mu, logvar.exp()": "something else than encode's",
+    }),
+    ("2.2.4", "recon = self.decode(z, labels)", {
+        "recon = self.decoder(z)": "forward goes past self.decode",
+    }),
+    ("2.3", KL, {
+        KL.replace("0.5 * ", ""): "KL missing one half",
+        KL.replace(".mean()", ".sum()"): "KL summed over the batch",
+        KL.replace(".sum(dim=1)", ""): "KL a mean over the latents",
+        "-" + KL: "KL with the wrong sign",
+        KL + " / (2 * var)": "KL divided by 2 var",
+        KL.replace("logvar", "(2 * logvar)"): "KL: logvar taken as log sigma",
+        "0.5 * (logvar**2 + mu**2 - 1 - (logvar**2).log()).sum(dim=1).mean()": "KL: logvar taken as std",
+        "0.5 * (logvar + mu**2 - 1 - logvar.log()).sum(dim=1).mean()": "KL: logvar taken as variance",
+        KL.replace(" - 1", ""): "KL: the -1 missing",
+        KL.replace("mu.square()", "mu"): "KL: mu not squared",
+        "(logvar.exp() + mu.square() - 1 - logvar).sum()": "KL missing one half and KL summed over the batch",
+    }),
+    ("2.3", RECON, {
+        RECON.replace(".sum(dim=1)", ""): "reconstruction a mean over pixels",
+        "nn.functional.mse_loss(recon, x) / var": "missing one half and reconstruction a mean over pixels",
+        RECON.replace("(2 * var)", "var"): "reconstruction missing one half",
+        RECON.replace(".mean()", ".sum()"): "reconstruction summed over the batch",
+        RECON.replace("(2 * var)", "2"): "reconstruction not divided by var",
+        RECON.replace("(2 * var)", "2 * var"): "reconstruction times var",
+        RECON.replace("2 * var", "2 * var**0.5"): "reconstruction divided by the root of var",
+        RECON.replace("square", "abs"): "absolute error instead of squared",
+        "nn.functional.binary_cross_entropy(recon, x, reduction='sum') / len(x)": "cross-entropy",
+    }),
+    ("2.3", SUM, {
+        "return recon_term - kl_term, recon_term, kl_term": "loss is the reconstruction less the KL",
+        "return recon_term, recon_term, kl_term": "loss leaves out the KL term",
+        "return recon_term + kl_term, kl_term, recon_term": "returns the KL term before",
+        "return recon_term + kl_term": "vae_loss returns no triple",
+        "return (recon_term + kl_term).detach(), recon_term, kl_term": "numbers without gradient",
+    }),
+    ("2.2", SPLIT, {
+        SPLIT.replace("(x)", "(x).detach()"): "no gradient reaches encoder",
+    }),
+    ("3.2", GEN_ENCODE, {
+        "self.encoder(x, 0 * self.encoder_labels(labels))": "the encoder ignores the labels",
+        GEN_ENCODE.replace("(labels)", "(labels.flip(0))"): "another image's label",
+    }),
+    ("3.3", GEN_DECODE, {
+        "return self.decoder(z, torch.zeros(len(z), 16))": "the decoder ignores the labels",
+    }),
+    ("3", "recon = self.decode(z, labels)", {
+        "recon = self.decode(z)": "forward drops the labels on the way to decode",
+    }),
+    ("3", "self.encode(x, labels)", {
+        "self.encode(x)": "forward drops the labels on the way to encode",
+    }),
+    ("2, 3", EPS, {
+        "eps = torch.randn(std.shape)": "wrong device",
+    }),
+    ("2.2.4", EPS, {
+        "eps = torch.randn(std.shape, dtype=torch.float64)": "z: wrong dtype",
+    }),
+    ("2.2.2", "self.encoder(x).chunk", {
+        "self.encoder(x.double()).chunk": "wrong dtype",
+    }),
+    ("2.2.1", "super().__init__()\n", {
+        "\n": "super().__init__() missing",
+    }),
+    ("2.2.1", "self.latent_dim = latent_dim\n", {
+        "self.latent_dim = latent_dim\n        self.size = sise\n": "NameError: name 'sise' is not defined",
+    }),
+    ("3.1", "class GenModel(VAE)", {
+        "class GModel(VAE)": "submission.py has no GenModel",
+    }),
+]  # fmt: skip
+MISTAKES = [((good, bad), part, name) for part, good, bads in PLANTED for bad, name in bads.items()]
+
+
+@pytest.mark.parametrize(("change", "part", "name"), MISTAKES, ids=[f"{m[1]}: {m[2]}" for m in MISTAKES])
+def test_a_planted_mistake_is_named(change: tuple[str, str], part: str, name: str) -> None:
+    rung, said = told(plant(change))
+    assert rung.split(" ")[0].rstrip(",") == part.split(" ")[0].rstrip(",")
+    assert name in said
+    rest = said.replace(name, "")
+    assert [other for _, _, other in MISTAKES if other in rest] == [], "the message names another mistake too"
+
+
+def test_layers_that_pytorch_does_not_see_are_named() -> None:
+    hidden = OWN.replace("nn.Sequential(nn.Linear(784", "[nn.Linear(784").replace("nn.ReLU())", "nn.ReLU()]")
+    for good in ("self.mean, self.spread =", "self.dec = nn.Sequential(nn.Linear(latent_dim"):
+        assert good in hidden
+    hidden = hidden.replace("nn.Linear(64, latent_dim), nn.Linear(64, latent_dim)", "[nn.Linear(64, 2)], 0")
+    hidden = hidden.replace("self.dec = nn.Sequential(", "self.dec = (")
+    assert told(hidden)[1] == "VAE has no weights that PyTorch knows of"
+
+
+@settings(max_examples=20, deadline=None)
+@given(first=st.sampled_from(list(mistakes.kl_factors(mistakes.draws()[0]))), data=st.data())
+def test_two_mistakes_in_the_kl_are_both_named(first: str, data) -> None:
+    factors = [mistakes.kl_factors(draw) for draw in mistakes.draws()]
+    second = data.draw(st.sampled_from([name for name in factors[0] if name != first]))
+    values = []
+    for draw, factor in zip(mistakes.draws(), factors, strict=True):
+        right = next(mistakes.kl_formulas(draw))[2].sum(dim=1).mean().item()
+        values.append(right * factor[first][0] * factor[second][0])
+    cancels = {first, second} in (
+        {"KL missing one half", "KL halved twice"},
+        {"KL divided by var", "KL times var"},
+    )
+    if cancels:
+        return mistakes.check_term("KL", values)
+    with pytest.raises(mistakes.Mistake) as caught:
+        mistakes.check_term("KL", values)
+    # Some pairs are a single mistake by another name, and the single one is what is said.
+    assert (
+        len(set(caught.value.name.split(" and ")) & {first, second}) == 2 or " and " not in caught.value.name
+    )
+    return None
+
+
+def test_a_value_that_no_mistake_explains_is_held_against_the_right_one() -> None:
+    with pytest.raises(mistakes.Mistake, match="the KL term is wrong") as caught:
+        mistakes.check_term("KL", [12.345, 6.789])
+    assert "12.3450" in caught.value.hint
+
+
+def test_no_two_mistakes_lead_to_the_same_values() -> None:
+    """Else a message could be about the wrong one. Formulas under one name may."""
+    for term in ("KL", "reconstruction"):
+        columns = [list(mistakes.wrong_values(draw, term)) for draw in mistakes.draws()]
+        single = [same for same in zip(*columns, strict=True) if len(same[0][0]) <= 1]
+        assert len(single) > 5
+        for i, a in enumerate(single):
+            for b in single[:i]:
+                both = all(mistakes.close(x[2], y[2]) for x, y in zip(a, b, strict=True))
+                assert not both or a[0][0] == b[0][0], (a[0][0], b[0][0])
+
+
+# --- As a command -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for path in REPO.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def test_the_command_stops_at_the_first_rung_that_fails(folder: Path) -> None:
+    (folder / "submission.py").write_text(plant((KL, KL.replace("0.5 * ", ""))))
+    result = run_command("check.py", cwd=folder, repo=folder)
+    lines = result.stdout.splitlines()
+    assert (result.returncode, result.stderr) == (1, "")
+    failed = next(i for i, line in enumerate(lines) if line.startswith("FAIL"))
+    assert all(line.startswith("ok   ") for line in lines[:failed])
+    assert failed == 8
+    assert lines[failed].startswith("FAIL 2.3    the KL term")
+    assert lines[failed + 1].strip() == "KL missing one half"
+    assert lines[-1].startswith("8 of 19 rungs hold.")
+
+
+def test_a_file_that_is_not_python_is_told_the_line(folder: Path) -> None:
+    (folder / "submission.py").write_text("import torch\nclass VAE(\n")
+    result = run_command("check.py", cwd=folder, repo=folder)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "FAIL" in result.stdout
+    assert "line 2 is not Python" in result.stdout
+
+
+def test_full_trains_scores_and_says_what_is_not_reached(folder: Path) -> None:
+    (folder / "submission.py").write_text(OWN)
+    result = run_command("check.py", "--full", "--seconds", 2, "--dataset", "digits", cwd=folder, repo=folder)
+    assert result.stderr == ""
+    out = result.stdout
+    assert "all 19 rungs hold" in out
+    for task, most in (("VAE0label", 10), ("Genwithlabel", 30)):
+        score = float(re.search(rf"{task}: ([\d.]+) of {most} after", out)[1])
+        expected = check.EXPECTED["digits"][task]
+        assert 0 < score <= most
+        assert (f"ok   4      {task}" in out) == (score >= expected)
+    assert result.returncode == ("FAIL" in out)
+
+
+def test_a_changed_file_is_noted(folder: Path, monkeypatch, capsys) -> None:
+    good = check.hashlib.sha256((folder / "train.py").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(
+        f'{{"files": {{"train.py": "{good}", "grade.py": "0", "gone.py": "0"}}}}'
+    )
+    monkeypatch.setattr(check, "FOLDER", folder)
+    check.note_changes()
+    noted = re.findall(r"note: (\S+) is not as it was handed out", capsys.readouterr().out)
+    assert noted == ["grade.py", "gone.py"]
