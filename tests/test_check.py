@@ -14,6 +14,7 @@ import torch
 from conftest import REPO, run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solutions import ANSWERS, SOLVED, put_back
 
 import check
 import mistakes
@@ -22,17 +23,8 @@ from probes import Lab, sixteen_digits
 sys.path.insert(0, str(REPO / "scripts"))
 from make_student_version import without_solutions  # noqa: E402
 
-SOLVED = (REPO / "submission.py").read_text()
-
-
-def plain_text() -> str:
-    """The students' submission with the answers of parts 2 and 3 put back."""
-    answers = dict(re.findall(r" *# BEGIN SOLUTION ([23][.\d]+)\n(.*?) *# END SOLUTION", SOLVED, re.DOTALL))
-    blank = re.compile(r"( *# TODO ([.\d]+): .*?raise NotImplementedError\(.*?\)\n)", re.DOTALL)
-    return blank.sub(lambda match: answers[match[2]], without_solutions(SOLVED))
-
-
-PLAIN = plain_text()
+PLAIN = put_back(without_solutions(SOLVED))
+FASTER = ('arch: str = "conv"', 'arch: str = "mlp"')
 
 
 @cache
@@ -54,7 +46,7 @@ def told(text: str) -> tuple[str, str]:
 
 
 def plant(*changes: tuple[str, str]) -> str:
-    text = PLAIN.replace('arch: str = "conv"', 'arch: str = "mlp"')  # the faster one
+    text = PLAIN.replace(*FASTER)
     for good, bad in changes:
         assert good in text, good
         text = text.replace(good, bad)
@@ -114,17 +106,13 @@ def test_right_submissions_climb_to_the_top(text: str) -> None:
 
 def test_the_ladder_is_climbed_blank_by_blank() -> None:
     """With the first n blanks filled, the rung that fails is the one of blank n + 1."""
-    numbers = re.findall(r"# TODO ([.\d]+):", without_solutions(SOLVED))
-    answers = dict(re.findall(r" *# BEGIN SOLUTION ([23][.\d]+)\n(.*?) *# END SOLUTION", SOLVED, re.DOTALL))
-    text = without_solutions(SOLVED)
-    assert numbers == ["2.2.1", "2.2.2", "2.2.3", "2.2.4", "2.3", "3.1", "3.2", "3.3"]
-    for number in numbers:
+    text = without_solutions(SOLVED).replace(*FASTER)
+    for number in ANSWERS:
         rung, name = told(text)
         assert rung.startswith(f"{number} ")
         assert name.startswith(f"not filled in yet: {number} ")
-        one = re.compile(rf" *# TODO {re.escape(number)}: .*?raise NotImplementedError\(.*?\)\n", re.DOTALL)
-        text = one.sub(lambda match, number=number: answers[number], text)
-    assert text == PLAIN
+        text = put_back(text, [number])
+    assert text == PLAIN.replace(*FASTER)
 
 
 # --- Mistakes -----------------------------------------------------------------------------------

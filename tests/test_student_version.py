@@ -296,7 +296,7 @@ def test_it_is_replaced_when_asked_for(student: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("git") or not (REPO / ".git").exists(), reason="not a git checkout")
 def test_inside_the_repository_only_what_git_ignores() -> None:
-    builder.check_out(REPO / "student", overwrite=False)
+    builder.check_out(REPO / "student/of/this/term", overwrite=False)
     builder.check_out(REPO / "outputs/student", overwrite=False)
     for name in ("docs", "docs/student", "built"):
         with pytest.raises(LabError, match="lies in the lab's own repository"):
