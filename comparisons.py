@@ -296,7 +296,7 @@ def compare(bench: Workbench) -> None:
             )
         rows.append({"model": model.name, "latent_dim": model.latent_dim, **metrics.reconstruction(recon, x)})
         recons.append(recon[chosen])
-    figure = new_figure(12, 0.4 + 0.75 * len(recons))
+    figure = new_figure(12, 0.3 + 0.54 * len(recons))
     axes = figure.subplots()
     show_images(axes, np.concatenate(recons), len(chosen), extent=(0, len(chosen), 0, len(recons)))
     names = ["original"] + [f"{row['model']}\nMSE {row['mse']:.4f}, SSIM {row['ssim']:.3f}" for row in rows]
@@ -321,7 +321,7 @@ def colour(bench: Workbench) -> None:
         mu, _ = bench.posterior(model, test)
         recons.append(bench.decode(model, mu[chosen], test.labels[chosen]))
         samples.append(bench.decode(model, torch.randn(12, model.latent_dim, device=bench.device)))
-    figure = new_figure(13, 4.6)
+    figure = new_figure(13, 3.2)
     left, right = figure.subplots(1, 2)
     names = ["original"] + [f"{row['model']}\nELBO {row['elbo']:,.0f}, MSE {row['mse']:.4f}" for row in rows]
     for axes, parts, title in (
@@ -332,7 +332,7 @@ def colour(bench: Workbench) -> None:
         count = len(images) // 12
         show_images(axes, images, 12, title, extent=(0, 12, 0, count))
         axes.set_yticks(np.arange(count)[::-1] + 0.5, names[-count:], fontsize=8)
-        axes.set(xticks=[], aspect="equal")
+        axes.set(xticks=[], aspect="equal", anchor="S")
     right.set_yticks([])
     bench.save(
         figure,

@@ -191,6 +191,7 @@ def balance(bench: Workbench) -> None:
         show_codes(above[i], z.cpu().numpy()[:4000], labels[:4000], f"{name}: codes z ~ q(z|x)")
         above[i].add_patch(Circle((0, 0), 2, fill=False, linestyle="--", color="black"))
         above[i].set(xlabel="z1", ylabel="z2")
+        above[i].set_aspect("equal", adjustable="datalim")
         title = f"samples of z ~ N(0, I)\nKL {kl:,.2f} nats, MSE of reconstruction {mse:.4f}"
         show_images(below[i], bench.decode(model, normal), 10, title)
         spread = z.std(dim=0).mean().item()

@@ -71,7 +71,7 @@ def test_grade_is_the_oracles_on_mnist_and_one_epoch_scores_well(tmp_path: Path)
     assert "not MNIST" not in out
     assert_graded_as_the_oracle(tmp_path)
     result = json.loads((tmp_path / "outputs/grade_result.json").read_text())
-    # One epoch gave @@ and 31.97 when this was written.
+    # One epoch of Genwithlabel gave 31.97 when this was written.
     assert result["VAE0label"]["score_uncapped"] > 10.0
     assert result["Genwithlabel"]["score_uncapped"] > 30.5
 
