@@ -39,9 +39,9 @@ from trainer import Trainer
 FOLDER = Path(__file__).resolve().parent
 SEED = 0
 
-# What `--full` asks for. Parts 2 and 3 alone, on the convolutional layers of model.py, seed 0, reached 10.00 and
-# 26.84 on MNIST and 10.00 and 30.00 on digits in a third of its minute (20 s of one core); this leaves room for
-# slower machines and smaller layers.
+# What `--full` asks for. Parts 2 and 3 alone, on the convolutional layers of model.py, seed 0, reached 10.00
+# and 26.84 on MNIST and 10.00 and 30.00 on digits in a third of its minute (20 s of one core); this leaves
+# room for slower machines and smaller layers.
 EXPECTED = {
     "mnist": {"VAE0label": 9.5, "Genwithlabel": 24.0},
     "digits": {"VAE0label": 9.5, "Genwithlabel": 24.0},
