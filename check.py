@@ -83,7 +83,8 @@ ERRORS = [
     (
         r"shapes cannot be multiplied|size mismatch|Expected \d+D .* input",
         "wrong flatten, or a layer of the wrong width",
-        "A linear layer takes [B, in_features]. Print the shape of what it is given.",
+        "A linear layer takes [B, in_features]. Print the shape of what it is given. In GenModel: were both "
+        "networks made anew, with room for the label?",
     ),
     (r"same device|not on the expected device|CUDA|cuda|NVIDIA", "wrong device", rungs.DEVICE_HINT),
     (

@@ -38,8 +38,8 @@ PUBLISHED_TRAINING = {"batch_size": 32, "lr": 1e-3}
 COLOUR_MODELS = {
     "MLP, MNIST's sizes": {"arch": "mlp", "activation": "relu", "hidden_dim": 400, "latent_dim": 20},
     "MLP, wider": {"arch": "mlp", "activation": "relu", "hidden_dim": 1600, "latent_dim": 100},
-    "conv, ReLU": {"arch": "conv", "activation": "relu", "hidden_dim": 1024, "latent_dim": 100},
-    "conv, LeakyReLU": {"arch": "conv", "activation": "leaky_relu", "hidden_dim": 1024, "latent_dim": 100},
+    "conv, ReLU": {"arch": "conv", "activation": "relu", "hidden_dim": 512, "latent_dim": 100},
+    "conv, LeakyReLU": {"arch": "conv", "activation": "leaky_relu", "hidden_dim": 512, "latent_dim": 100},
 }
 
 
@@ -312,7 +312,7 @@ def colour(bench: Workbench) -> None:
     chosen = np.linspace(0, len(x) - 1, 12).astype(int)
     recons, samples, rows = [x[chosen]], [], []
     for i, (name, options) in enumerate(COLOUR_MODELS.items()):
-        common = {"recon": "mse", "var": 0.01, "hidden_layers": 1, "distort": 0.0}
+        common = {"recon": "mse", "var": 0.01, "hidden_layers": 1, "distort": 1.0}
         model = bench.trained(f"colour-{i}", bench.args.default_epochs, **options | common)
         values, _ = evaluate(bench, model, test, k=10)
         rows.append(

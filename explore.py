@@ -36,7 +36,7 @@ COMMANDS: dict[str, Callable[[Workbench], None]] = {
 }
 ONE = ("line", "plane", "walk", "codes")
 SEVERAL = ("scatter", "likelihood", "compare")
-COLOUR_EPOCHS = 100  # on a part of CIFAR-10; the whole of it needs fewer
+COLOUR_EPOCHS = 50  # on a part of CIFAR-10; the whole of it needs fewer
 
 
 def first_line(function: Callable) -> str:

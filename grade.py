@@ -273,7 +273,7 @@ def main() -> None:
     total = sum(grade["score"] for grade in grades.values())
     print(f"total {total:.2f} of {sum(map(metrics.max_score, TASKS)):.0f}")
     print(
-        "This is the self-check. The grade that counts is autograde.py's: the same, of code run in isolation."
+        "This is the self-check. The grade that counts is the same, of code run isolated, on unseen images."
     )
 
 

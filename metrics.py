@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 from tqdm import tqdm
 
 from common import LabError
@@ -198,15 +199,14 @@ def log_weights(
     log_p: (recon, x) to log p(x|z). Returns: float64 [samples, B], nats.
     """
     mu, logvar = model.encode(x, labels)  # [B, d], [B, d]
-    eps = torch.randn(samples, *mu.shape, device=mu.device)  # [samples, B, d]
-    z = mu + torch.exp(0.5 * logvar) * eps  # [samples, B, d]
+    q = Normal(mu, logvar.div(2).exp())
+    z = q.sample((samples,))  # [samples, B, d]
     repeated = None if labels is None else labels.repeat(samples)  # [samples * B]
     recon = model.decode(z.flatten(0, 1), repeated)  # [samples * B, ...]
     log_p_x = log_p(recon, x.repeat(samples, *[1] * (x.ndim - 1))).reshape(samples, len(x))
-    centred = z if prior_mean is None else z - prior_mean
-    # Of both Gaussians the constant is the same, and (z - mu)^2 / sigma^2 is eps^2.
-    log_p_z_over_q = 0.5 * (eps.square() + logvar - centred.square()).double().sum(dim=2)  # [samples, B]
-    return log_p_x.double() + log_p_z_over_q
+    prior = Normal(torch.zeros_like(mu) if prior_mean is None else prior_mean, 1.0)
+    log_ratio = (prior.log_prob(z) - q.log_prob(z)).double().sum(dim=2)  # log p(z) - log q(z|x)
+    return log_p_x.double() + log_ratio
 
 
 @torch.no_grad()
