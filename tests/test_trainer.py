@@ -161,7 +161,7 @@ def test_a_run_is_not_replaced_unasked(whole_run: Path, change) -> None:
 
 
 def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
-    command = [sys.executable, str(REPO / "train.py"), *SMALL[1:], "--epochs", "500"]
+    command = [sys.executable, str(REPO / "train.py"), *SMALL[1:], "--epochs", "100000"]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
         while not (tmp_path / "outputs/Genwithlabel/last.pt").exists():
