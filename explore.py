@@ -36,7 +36,6 @@ COMMANDS: dict[str, Callable[[Workbench], None]] = {
 }
 ONE = ("line", "plane", "walk", "codes")
 SEVERAL = ("scatter", "likelihood", "compare")
-COLOUR_EPOCHS = 50  # on a part of CIFAR-10; the whole of it needs fewer
 
 
 def first_line(function: Callable) -> str:
@@ -98,7 +97,7 @@ def add_options(parser: Parser, name: str) -> None:
     add("--seed", type=number(int, 0), default=0, help="of trainings and of what is drawn (default: 0)")
     add("--overwrite", action="store_true", help="train anew what was trained before")
     if name == "colour":
-        parser.set_defaults(dataset="cifar10", default_epochs=COLOUR_EPOCHS)
+        parser.set_defaults(dataset="cifar10")
     else:
         add_dataset_option(parser)
     add_data_dir_option(parser)

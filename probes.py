@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from checkpoint import from_submission
 from data_sources import embedded_digits
+from metrics import to_float
 from mistakes import Mistake
 
 D = 6  # latent_dim of the models that are looked at: not the number of images, so that axes can be told apart
@@ -23,7 +24,7 @@ B = 5  # their batch
 
 def sixteen_digits() -> Tensor:
     """Real handwritten digits, scikit-learn's: [16, 28, 28] in [0, 1]."""
-    return torch.from_numpy(embedded_digits()["train"][0][:16]).float() / 255
+    return to_float(embedded_digits()["train"][0][:16])
 
 
 @dataclass

@@ -74,7 +74,7 @@ class Workbench:
         dataset = names.pop() if names else args.dataset
         if args.dataset not in ("auto", dataset):
             raise LabError(f"the checkpoints are of {dataset}: leave --dataset {args.dataset} out")
-        self.dataset, self.source = prepare(dataset, args.data_dir)
+        self.dataset, _ = prepare(dataset, args.data_dir)
         # A folder is what tells runs apart: their files have the same names.
         self.given = [
             self._load(path, f"{path.parent.parent.name}/{path.parent.name}", checkpoint)
@@ -103,6 +103,10 @@ class Workbench:
         if len(self.given) > 1:
             raise LabError(f"expected one checkpoint, got {len(self.given)}: compare takes several")
         return self.given[0] if self.given else self.trained(name, epochs, **options)
+
+    def given_or_two(self) -> list[Subject]:
+        """The checkpoints that `--checkpoint_path` names, or else a small code and a larger one."""
+        return self.given or [self.trained("d2", 20, latent_dim=2), self.trained("d20", 10, latent_dim=20)]
 
     def after_epoch(self, subject: Subject, epoch: int) -> Subject | None:
         """The same model as it was after an epoch, if that was kept."""
@@ -175,6 +179,11 @@ class Workbench:
         write_json(path.with_suffix(".json"), {"command": command, **about, "rows": summary})
         print(as_table(summary))
         print(f"wrote {path}.png, {path}.csv, {path}.json")
+
+
+def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(q(z_i|x) || N(0, 1)) of each latent of each image, in nats. mu, logvar: [N, d]. Returns: [N, d]."""
+    return 0.5 * (logvar.exp() + mu.square() - 1 - logvar)
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
