@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,20 +91,66 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
 # --- Commands -----------------------------------------------------------------------------------
 
 
+@functools.cache
+def fork_server() -> subprocess.Popen:
+    """The process of `fork_server.py` for this process's commands; it ends when its stdin is closed."""
+    command = [sys.executable, str(REPO / "tests" / "fork_server.py")]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+class Forked:
+    """A Python script that runs without the seconds that importing torch takes; see `fork_server.py`."""
+
+    def __init__(self, argv: list[str], cwd: Path, env: dict[str, str]) -> None:
+        self.argv = argv
+        self.stdout, self.stderr = (tempfile.NamedTemporaryFile("r") for _ in range(2))  # noqa: SIM115
+        files = {"stdout": self.stdout.name, "stderr": self.stderr.name}
+        self.pid = self.ask({"argv": argv, "cwd": str(cwd), "env": env, **files})
+
+    @staticmethod
+    def ask(request: object) -> int:
+        """What the server answers."""
+        server = fork_server()
+        print(json.dumps(request), file=server.stdin, flush=True)
+        return int(server.stdout.readline())
+
+    def wait(self, timeout: float = 240) -> subprocess.CompletedProcess:
+        """Wait for its end. One that takes longer is killed, and has the code -9."""
+        watch = threading.Timer(timeout, os.kill, (self.pid, signal.SIGKILL))
+        watch.start()
+        code = self.ask(self.pid)
+        watch.cancel()
+        with self.stdout, self.stderr:
+            return subprocess.CompletedProcess(self.argv, code, self.stdout.read(), self.stderr.read())
+
+
+def without_data() -> dict[str, str]:
+    """The environment, without the folder of data that it may name."""
+    return {key: value for key, value in os.environ.items() if key != "VAE_LAB_DATA"}
+
+
 def run_command(
-    *args: object, cwd: Path, repo: Path = REPO, env: dict[str, str] | None = None, **kwargs
+    *args: object,
+    cwd: Path,
+    repo: Path = REPO,
+    env: dict[str, str] | None = None,
+    timeout: float = 240,
+    **kwargs,
 ) -> subprocess.CompletedProcess:
     """Run `python <args>` in `cwd`, the script taken from `repo`. VAE_LAB_DATA is not passed on."""
-    environment = {key: value for key, value in os.environ.items() if key != "VAE_LAB_DATA"} | (env or {})
-    command = [sys.executable, str(repo / str(args[0])), *map(str, args[1:])]
+    environment = without_data() | (env or {})
+    argv = [str(repo / str(args[0])), *map(str, args[1:])]
+    if hasattr(os, "fork") and not kwargs:
+        return Forked(argv, cwd, environment).wait(timeout)
     return subprocess.run(
-        command,
+        [sys.executable, *argv],
         cwd=cwd,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
-        **{"timeout": 240} | kwargs,
+        timeout=timeout,
+        **kwargs,
     )
 
 

@@ -1,0 +1,59 @@
+"""Runs command lines of the lab, each in a copy of this process, which has loaded the packages they import.
+
+Importing torch takes seconds, which is most of what a command takes on little data. The lab's own modules
+are not loaded here: each copy reads them from the folder of its script.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# What the commands import, sooner or later. Nothing is computed here: a copy would lack the threads.
+import matplotlib.backends.backend_agg  # noqa: F401
+import PIL.Image  # noqa: F401
+import skimage.metrics  # noqa: F401
+import sklearn.datasets  # noqa: F401
+import torch._dynamo  # noqa: F401 every optimizer imports it
+import torch.quasirandom  # noqa: F401
+import tqdm  # noqa: F401
+
+
+def start(
+    argv: Sequence[str], stdout: Path, stderr: Path, cwd: Path | None = None, env: Mapping | None = None
+) -> int:
+    """Start `python <argv>` in a copy of this process; its outputs are added to two files.
+
+    Returns: the copy's process id, for `os.waitpid`.
+    """
+    sys.stdout.flush()  # or the copy would print it too
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        for number, path in ((0, os.devnull), (1, stdout), (2, stderr)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666), number)
+        if cwd is not None:
+            os.chdir(cwd)
+        if env is not None:
+            os.environ.clear()
+            os.environ.update(env)
+        sys.argv, sys.path[0] = list(argv), str(Path(argv[0]).parent)
+        runpy.run_path(argv[0], run_name="__main__")
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
