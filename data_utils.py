@@ -250,8 +250,8 @@ def distort(x: Tensor, share: float) -> Tensor:
         return x
     images = x[:, None] if x.ndim == 3 else x  # [B, C, H, W]
     batch, device = len(images), x.device
-    angle, shear = 0.08 * torch.randn(2, batch, device=device)  # radians; [B]
-    stretch = 1 + 0.05 * torch.randn(2, batch, device=device)  # [2, B]
+    angle, shear = 0.08 * torch.randn(batch, 2, device=device).T  # radians; [B]
+    stretch = 1 + 0.05 * torch.randn(batch, 2, device=device).T  # [2, B]
     affine = torch.zeros(batch, 2, 3, device=device)
     affine[:, 0, 0], affine[:, 0, 1] = stretch[0] * angle.cos(), shear - angle.sin()
     affine[:, 1, 0], affine[:, 1, 1] = angle.sin(), stretch[1] * angle.cos()

@@ -24,6 +24,7 @@ from checkpoint import (
 )
 from common import LabError, lock
 from data_utils import SPLITS, MNISTDataset
+from distributed import World
 from model import MNIST_SHAPE, Shape
 from trainer import TrainConfig, Trainer
 
@@ -111,41 +112,43 @@ def clear_run(folder: Path) -> None:
                 shutil.rmtree(outputs)
 
 
-def train(args: argparse.Namespace, folder: Path) -> None:
-    """Train into `folder`, which this process has locked."""
+def train(args: argparse.Namespace, folder: Path, world: World = World()) -> None:  # noqa: B008
+    """Train into `folder`, which this process has locked, or the first of the processes of `world`."""
     given = vars(args)
-    checkpoint = to_resume(args, folder)
-    device = choose_device(args.device)
-    dataset = checkpoint["config"]["dataset"] if checkpoint else args.dataset
-    sets = [MNISTDataset(split, dataset, given.get("data_dir")) for split in ("train", "valid")]
-    if checkpoint:
-        saved = checkpoint["config"]
-        if saved.keys() != TrainConfig.__dataclass_fields__.keys():
-            raise LabError(
-                f"{folder / 'last.pt'} is of another version of the lab: start again with --overwrite"
-            )
-        config = TrainConfig(**saved | {"epochs": given.get("epochs", saved["epochs"])})
-    else:
-        config = make_config(given, sets[0].name, device, sets[0].image_shape)
-    if args.test_run:
-        config.epochs = 1
-        for part in sets:
-            part.keep_first(config.batch_size)
+    device = world.device(choose_device(args.device))
+    with world.connected(device):
+        checkpoint = world.from_first(lambda: to_resume(args, folder))
+        dataset = checkpoint["config"]["dataset"] if checkpoint else args.dataset
+        sets = [MNISTDataset(split, dataset, given.get("data_dir")) for split in ("train", "valid")]
+        if checkpoint:
+            saved = checkpoint["config"]
+            if saved.keys() != TrainConfig.__dataclass_fields__.keys():
+                raise LabError(
+                    f"{folder / 'last.pt'} is of another version of the lab: start again with --overwrite"
+                )
+            config = TrainConfig(**saved | {"epochs": given.get("epochs", saved["epochs"])})
+        else:
+            config = make_config(given, sets[0].name, device, sets[0].image_shape)
+        if args.test_run:
+            config.epochs = 1
+            for part in sets:
+                part.keep_first(config.batch_size)
 
-    torch.manual_seed(config.seed)  # the first weights
-    model = build_model(submission, args.task, config.model_args)
-    loss_fn = from_submission(submission, "vae_loss")
-    trainer = Trainer(model, loss_fn, config, *sets, folder, device, given.get("keep_epochs", ()))
-    if checkpoint:
-        trainer.resume(checkpoint)
-    else:
-        # First of all: from here on there is something to resume, and a full disk costs no earlier run.
-        trainer.save("last.pt")
-        clear_run(folder)
-    options = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
-    print(f"data: {sets[0].source}")
-    print(f"model: {MODEL_CLASSES[args.task]}({options}), on {device} in {config.precision}")
-    if checkpoint:
-        print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
-    trainer.fit()
-    print(f"done: the model, its curves and its samples are in {folder}/")
+        torch.manual_seed(config.seed)  # the first weights
+        model = build_model(submission, args.task, config.model_args)
+        loss_fn = from_submission(submission, "vae_loss")
+        trainer = Trainer(model, loss_fn, config, *sets, folder, device, given.get("keep_epochs", ()), world)
+        if checkpoint:
+            trainer.resume(checkpoint)
+        elif world.first:
+            # First of all: from here on there is something to resume, and a full disk costs no earlier run.
+            trainer.save("last.pt")
+            clear_run(folder)
+        together = f", {world.size} processes" if world.size > 1 else ""
+        options = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
+        print(f"data: {sets[0].source}")
+        print(f"model: {MODEL_CLASSES[args.task]}({options}), on {device} in {config.precision}{together}")
+        if checkpoint:
+            print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
+        trainer.fit()
+        print(f"done: the model, its curves and its samples are in {folder}/")

@@ -2,6 +2,7 @@
 
     python train.py --task VAE0label          # the VAE
     python train.py --task Genwithlabel       # conditional generation
+    torchrun --nproc_per_node 2 train.py --task VAE0label     # by two processes, or on two GPUs
 
 The best model is in outputs/<task>/best.pt; inference.py takes it from there.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import data_utils
+import distributed
 import metrics
 from common import TASKS, Parser, lock, make_folder, number, run, task_name
 from model import ACTIVATIONS, ARCHITECTURES
@@ -150,15 +153,19 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Parse the options and train."""
-    args = parse_args()
-    folder = Path(args.output_dir, "test_run" if args.test_run else "", args.task)
-    args.overwrite |= args.test_run
-    with lock(make_folder(folder)):
-        try:
-            train(args, folder)
-        except KeyboardInterrupt:
-            print("\nstopped: the same command with --resume goes on", file=sys.stderr)
-            sys.exit(130)
+    world = distributed.world()
+    with world.one_voice():
+        args = parse_args()
+        folder = Path(args.output_dir, "test_run" if args.test_run else "", args.task)
+        args.overwrite |= args.test_run
+        if world.restarts:  # after a process has died, torchrun starts all of them anew
+            args.resume, args.overwrite = True, False
+        with lock(make_folder(folder)) if world.first else nullcontext():
+            try:
+                train(args, folder, world)
+            except KeyboardInterrupt:
+                print("\nstopped: the same command with --resume goes on", file=sys.stderr)
+                sys.exit(130)
 
 
 if __name__ == "__main__":

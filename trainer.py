@@ -32,6 +32,7 @@ import metrics
 from checkpoint import autocast, check_output, check_triple, generate, load_weights, save_checkpoint
 from common import LabError, image_grid, make_folder, png_bytes, write_file, write_json
 from data_utils import BINARIZE_SEED, as_pixels, distort
+from distributed import World
 
 TERMS = ("loss", "recon_term", "kl_term")
 QUALITY = ("mse", "ssim")
@@ -70,7 +71,8 @@ class Trainer:
 
     loss_fn: `submission.vae_loss`; a model with a method `training_loss(x, labels, var)` that returns the
     same three terms is minimised by that instead. train_set, valid_set: `data_utils.MNISTDataset`s.
-    keep_epochs: after which epochs to keep the model as `epoch_NNN.pt` as well.
+    keep_epochs: after which epochs to keep the model as `epoch_NNN.pt` as well. world: the processes that
+    train this model together; the batch size is that of all of them.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class Trainer:
         folder: Path,
         device: torch.device,
         keep_epochs: Sequence[int] = (),
+        world: World = World(),  # noqa: B008 it can't be changed
     ) -> None:
         self.model, self.loss_fn, self.config = model.to(device), loss_fn, config
         self.train_set, self.valid_set = train_set.to(device), valid_set.to(device)
-        self.folder, self.device, self.keep_epochs = folder, device, keep_epochs
+        self.folder, self.device, self.keep_epochs, self.world = folder, device, keep_epochs, world
         # Fused: one kernel updates all weights instead of several for each.
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
@@ -97,24 +100,34 @@ class Trainer:
 
     def fit(self) -> None:
         """Train up to `config.epochs`. Raises: LabError if the loss is no longer finite."""
-        self.write_config()
+        if self.world.first:
+            self.write_config()
+        terms_of = self.parallel_terms()
         total, done = (epochs * self.steps_per_epoch for epochs in (self.config.epochs, self.epoch))
+        silent = None if self.world.first else True  # None: where the output is no terminal
         try:
-            with tqdm(total=total, initial=done, disable=None, unit="step") as bar:
+            with tqdm(total=total, initial=done, disable=silent, unit="step") as bar:
                 while self.epoch < self.config.epochs:
-                    self.fit_epoch(bar)
+                    self.fit_epoch(bar, terms_of)
         except BaseException:
             with contextlib.suppress(LabError):  # what stopped the run is what the user should read
                 self.draw_loss_curve()
             raise
         self.draw_loss_curve()
 
-    def fit_epoch(self, bar: tqdm) -> None:
+    def parallel_terms(self) -> Callable:
+        """`loss_terms`, with gradients averaged over all processes."""
+        self.model.eval()
+        two = next(self.train_set.batches(2))
+        example = (two.images, self.labels_for_model(two.labels))
+        return self.world.parallel(self.model, self.loss_terms, example)
+
+    def fit_epoch(self, bar: tqdm, terms_of: Callable) -> None:
         """One epoch of training, its validation, and what it leaves in the folder."""
         start = time.perf_counter()
         self.seed_epoch()
         bar.set_description(f"epoch {self.epoch + 1}/{self.config.epochs}")
-        train = self.train_epoch(bar)
+        train = self.train_epoch(bar, terms_of)
         valid = self.validate()
         self.check_finite(torch.tensor([valid["loss"]]), (self.epoch + 1) * self.steps_per_epoch - 1)
         self.epoch += 1
@@ -122,6 +135,8 @@ class Trainer:
         row |= {f"train_{key}": value for key, value in train.items()}
         row |= {f"valid_{key}": value for key, value in valid.items()}
         row["seconds"] = round(time.perf_counter() - start, 3)
+        if not self.world.first:
+            return
         self.finish_epoch(row)
         bar.write(
             f"epoch {self.epoch:>3}/{self.config.epochs}  loss {train['loss']:.2f}  "
@@ -171,25 +186,28 @@ class Trainer:
             check_output(f"{name}, a mean over the batch,", term, ())
         return torch.stack(terms)
 
-    def train_epoch(self, bar: tqdm) -> dict[str, float]:
+    def train_epoch(self, bar: tqdm, terms_of: Callable) -> dict[str, float]:
         """One pass over the training images. Returns: the mean of each loss term."""
         self.model.train()
         sums, window = np.zeros(3), []
         step = self.epoch * self.steps_per_epoch
         order = torch.randperm(len(self.train_set))
         for batch in self.train_set.batches(self.config.batch_size, order):
-            x = distort(batch.images, self.config.distort * (1 - self.progress(step)))
-            x = as_pixels(x, self.config.pixels)
-            terms, _ = self.loss_terms(x, self.labels_for_model(batch.labels))
+            rows, counted = self.world.rows(len(batch))
+            with self.world.noise(len(batch)):
+                x = distort(batch.images[rows], self.config.distort * (1 - self.progress(step)))
+                x = as_pixels(x, self.config.pixels)
+                terms, _ = terms_of(x, self.labels_for_model(batch.labels[rows]))
             self.optimizer.param_groups[0]["lr"] = self.learning_rate(step)
             self.optimizer.zero_grad()
-            terms[0].backward()
+            # A mean over this process's rows; over all processes, their mean is to be that over the batch.
+            (terms[0] * (counted * self.world.size / len(batch))).backward()
             self.clip_gradient()
             self.optimizer.step()
             step += 1
-            window.append(terms.detach() * len(batch))
+            window.append(terms.detach() * counted)
             if len(window) == CHECK_EVERY or step % self.steps_per_epoch == 0:
-                values = torch.stack(window).cpu()
+                values = self.world.sum(torch.stack(window)).cpu()
                 self.check_finite(values[:, 0], step - len(window))
                 sums += values.double().sum(dim=0).numpy()
                 bar.update(len(window))
@@ -223,18 +241,21 @@ class Trainer:
         sums = torch.zeros(5, device=self.device)
         generator = torch.Generator(self.device).manual_seed(BINARIZE_SEED)
         for batch in self.valid_set.batches(VALID_BATCH):
-            x, labels = (
-                as_pixels(batch.images, self.config.pixels, generator),
-                self.labels_for_model(batch.labels),
-            )
-            terms, recon = self.loss_terms(x, labels)
+            rows, counted = self.world.rows(len(batch))
+            x = as_pixels(batch.images, self.config.pixels, generator)[rows]
+            labels = self.labels_for_model(batch.labels[rows])
+            with self.world.noise(len(batch)):
+                terms, recon = self.loss_terms(x, labels)
             if recon is None:
                 with autocast(self.config.precision, self.device):
                     recon = self.model(x, labels)[0]
             saved = metrics.to_uint8(recon).float() / 255
-            quality = torch.stack([of(saved, batch.images).sum() for of in (metrics.mse, metrics.ssim)])
-            sums += torch.cat([terms * len(batch), quality])
-        return dict(zip((*TERMS, *QUALITY), (sums / len(self.valid_set)).tolist(), strict=True))
+            quality = torch.stack(
+                [of(saved, batch.images[rows]).mean() for of in (metrics.mse, metrics.ssim)]
+            )
+            sums += torch.cat([terms, quality]) * counted
+        means = self.world.sum(sums) / len(self.valid_set)
+        return dict(zip((*TERMS, *QUALITY), means.tolist(), strict=True))
 
     # --- What a run leaves ---
 
@@ -286,7 +307,7 @@ class Trainer:
 
     def draw_loss_curve(self) -> None:
         """`loss_curve.png` from the log: the loss and its two terms; MSE; SSIM."""
-        if not self.log:
+        if not self.log:  # also of the processes that keep none
             return
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogLocator, NullFormatter

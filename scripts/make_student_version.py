@@ -80,7 +80,16 @@ BLANKS = {
 SHIPPED = [
     *(".gitignore", "LICENSE", "pyproject.toml", "requirements.txt", "requirements-test.txt"),
     *("train.py", "inference.py", "grade.py", "check.py", "rungs.py", "probes.py", "mistakes.py"),
-    *("runs.py", "trainer.py", "checkpoint.py", "steps.py", "model.py", "metrics.py", "classifier.py"),
+    *(
+        "runs.py",
+        "trainer.py",
+        "distributed.py",
+        "checkpoint.py",
+        "steps.py",
+        "model.py",
+        "metrics.py",
+        "classifier.py",
+    ),
     *("data_utils.py", "data_sources.py", "common.py", "dataset/README.md"),
     *("scripts/install.sh", "scripts/quickstart.sh"),
     *("tests/conftest.py", "tests/test_submission.py", "tests/test_metrics.py"),
