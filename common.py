@@ -75,6 +75,11 @@ def reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
+def printable(text: str, most: int) -> str:
+    """Text that is not ours, fit to be shown: one line of printable characters, not longer than `most`."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a command line's `main`. What the user can mend becomes one line on stderr and exit code 2."""
     try:

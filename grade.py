@@ -2,8 +2,8 @@
 
     python grade.py
 
-prints each term of the score and writes outputs/grade_result.json. It reads arrays (or PNG files) and
-JSON only: no code of a submission runs here.
+prints each term of the score and writes outputs/grade_result.json, and outputs/report.html to look at. It
+reads arrays, pictures and JSON only: no code of a submission runs here.
 
     python grade.py --extended
 
@@ -14,6 +14,7 @@ reads in them, how they vary, and whether they are copies of training images.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from PIL import Image
 
 import metrics
 from classifier import load_classifier, read
-from common import TASKS, LabError, Parser, file_md5, read_json, reason, run, write_json
+from common import TASKS, LabError, Parser, file_md5, read_json, reason, run, write_file, write_json
 from data_utils import DATASETS, SPLITS, MNISTDataset, add_data_dir_option, load_split, prepare
+from report import Outputs, other_data, report_page
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9)  # of the distances to the nearest training image
 
@@ -120,28 +122,31 @@ def read_hyperparams(folder: Path, task: str, split: str) -> dict[str, Any]:
 # --- Grading ------------------------------------------------------------------------------------
 
 
-def grade_task(task: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The task's metrics and score, as they stand in grade_result.json, and the number of images."""
-    split, data_dir, folder = args.split, args.data_dir, args.output_dir / task / args.split
-    hyperparams = read_hyperparams(folder, task, split)
-    dataset, latent_dim = hyperparams["dataset"], hyperparams["latent_dim"]
-    prepare(dataset, data_dir, [split])
-    images, labels = load_split(dataset, split)
+def read_outputs(task: str, args: argparse.Namespace) -> Outputs:
+    """What inference.py made of a task, and the images that it is held against."""
+    folder = args.output_dir / task / args.split
+    hyperparams = read_hyperparams(folder, task, args.split)
+    prepare(hyperparams["dataset"], args.data_dir, [args.split])
+    images, labels = load_split(hyperparams["dataset"], args.split)
     recon = read_recon(folder, images.shape)
+    gen = read_gen(folder, images.shape[1:]) if task == "Genwithlabel" else None
+    return Outputs(images, labels, recon, gen, hyperparams)
+
+
+def grade_task(task: str, outputs: Outputs, args: argparse.Namespace) -> dict[str, Any]:
+    """The task's metrics and score, as they stand in grade_result.json, and the number of images."""
+    images, labels, recon, gen, hyperparams = outputs
+    dataset, latent_dim = hyperparams["dataset"], hyperparams["latent_dim"]
     values = metrics.reconstruction(recon, images)
-    if task == "Genwithlabel":
-        gen = read_gen(folder, images.shape[1:])
+    if gen is not None:
         by_class = metrics.fid(gen, images, labels)
         values |= {"fid": float(np.mean(by_class)), "fid_by_class": by_class}
         if args.extended:
             values["extended"] = extended(
-                gen, recon, images, labels, MNISTDataset("train", dataset, data_dir)
+                gen, recon, images, labels, MNISTDataset("train", dataset, args.data_dir)
             )
-    checkpoint = Path(str(hyperparams.get("checkpoint")))
-    if file_md5(checkpoint) not in (None, hyperparams.get("checkpoint_md5")):
-        print(f"note: {checkpoint} has changed since inference.py made the outputs of {task}: run it again")
     values |= {"latent_dim": latent_dim, **metrics.score(task, values, latent_dim)}
-    return values | {"dataset": dataset, "split": split, "images": len(images)}
+    return values | {"dataset": dataset, "split": args.split, "images": len(images)}
 
 
 def table(task: str, grade: dict[str, Any]) -> str:
@@ -160,10 +165,8 @@ def table(task: str, grade: dict[str, Any]) -> str:
         f"  {'score':<26} {grade['score']:>8.2f} {metrics.max_score(task):>6.2f}   "
         f"({grade['score_uncapped']:.2f} before the cap)",
     ]
-    if grade["dataset"] != "mnist":
-        lines.append(
-            f"  This is {grade['dataset']}, not MNIST: the score can't be compared with one on MNIST."
-        )
+    if other_data(grade["dataset"]):
+        lines.append(f"  {other_data(grade['dataset'])}")
     return "\n".join(lines)
 
 
@@ -241,37 +244,64 @@ def extended_table(values: dict[str, Any], split: str) -> str:
     return "\n".join(lines)
 
 
-def how_to_make(task: str, args: argparse.Namespace) -> str:
-    """The commands that make the outputs of a task."""
+def beside(task: str, grade: dict[str, Any], hyperparams: dict[str, Any]) -> list[str]:
+    """What there is to say of a grade beside its table."""
+    texts = []
+    checkpoint = Path(str(hyperparams.get("checkpoint")))
+    if file_md5(checkpoint) not in (None, hyperparams.get("checkpoint_md5")):
+        texts.append(
+            f"note: {checkpoint} has changed since inference.py made the outputs of {task}: run it again"
+        )
+    if "extended" in grade:
+        texts.append(extended_table(grade["extended"], grade["split"]))
+    return texts
+
+
+def how_to_make(task: str, args: argparse.Namespace) -> tuple[str, str]:
+    """The commands that make the outputs of a task: the training, and what comes of it."""
     root = "" if args.output_dir == Path("outputs") else f" --output_dir {args.output_dir}"
     split = "" if args.split == "valid" else f" --split {args.split}"
     checkpoint = args.output_dir / task / "best.pt"
     return (
-        f"python train.py --task {task}{root}, then "
-        f"python inference.py --checkpoint_path {checkpoint}{root}{split}"
+        f"python train.py --task {task}{root}",
+        f"python inference.py --checkpoint_path {checkpoint}{root}{split}",
     )
+
+
+def try_report(output_dir: Path, *args: Any) -> str:
+    """Write the page. Returns: a line that says where it is, or why there is none; the grade stands."""
+    path = output_dir / "report.html"
+    try:
+        write_file(path, report_page(output_dir, *args))
+        return f"report: {path}"
+    except Exception as error:  # what a user's files hold can go wrong in ways that nobody foresaw
+        with contextlib.suppress(OSError):
+            path.unlink()  # an earlier one would be of another grade
+        return f"note: no report was written: {reason(error)}"
 
 
 def main() -> None:
     """Grade what is there."""
     args = parse_args()
+    commands = {task: how_to_make(task, args) for task in TASKS}
     present = [task for task in TASKS if (args.output_dir / task / args.split / "hyperparams.json").is_file()]
     if not present:
         raise LabError(
             f"nothing to grade in {args.output_dir}/<task>/{args.split}/ (no hyperparams.json). "
-            f"To make it: {how_to_make(TASKS[0], args)}"
+            f"To make it: {', then '.join(commands[TASKS[0]])}"
         )
-    grades = {task: grade_task(task, args) for task in present}
+    outputs = {task: read_outputs(task, args) for task in present}
+    grades = {task: grade_task(task, outputs[task], args) for task in present}
     write_json(args.output_dir / "grade_result.json", grades)
+    printed = {task: beside(task, grade, outputs[task].hyperparams) for task, grade in grades.items()}
     for task in TASKS:
         if task in present:
-            print(table(task, grades[task]) + "\n")
-            if "extended" in grades[task]:
-                print(extended_table(grades[task]["extended"], args.split) + "\n")
+            print("\n".join([table(task, grades[task]), *printed[task]]) + "\n")
         else:
-            print(f"{task} is not there. To make it: {how_to_make(task, args)}\n")
+            print(f"{task} is not there. To make it: {', then '.join(commands[task])}\n")
     total = sum(grade["score"] for grade in grades.values())
     print(f"total {total:.2f} of {sum(map(metrics.max_score, TASKS)):.0f}")
+    print(try_report(args.output_dir, grades, outputs, commands, printed))
     print(
         "This is the self-check. The grade that counts is the same, of code run isolated, on unseen images."
     )
