@@ -17,8 +17,8 @@ DOTS = 30  # up to so many points, each is marked
 
 
 def linear_ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers from `low` to `high`."""
-    if high <= low:
+    """Up to six round numbers from `low` to `high`."""
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-200):
         return [low]
     size = 10.0 ** math.floor(math.log10((high - low) / 3))
     size *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (size * factor) <= 5)
@@ -30,7 +30,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if len(decades) <= 4 else (1,)
     ticks = [factor * 10.0**decade for decade in decades for factor in factors]
-    return [tick for tick in ticks if low <= tick <= high]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    return ticks[:: -(-len(ticks) // 6) or 1]
 
 
 def thinned(count: int, most: int) -> list[int]:

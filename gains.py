@@ -45,9 +45,9 @@ def worth(gain: float, uncapped: float) -> str:
     if uncapped < LEAST:
         return "nothing"
     if gain < LEAST:
-        return f"nothing under the cap, {points(uncapped)} before it"
+        return f"nothing under the cap ({points(uncapped)} before it)"
     if uncapped - gain >= LEAST:
-        return f"{points(gain)} up to the cap, {points(uncapped)} before it"
+        return f"{points(gain)} up to the cap ({points(uncapped)} before it)"
     return points(gain)
 
 

@@ -292,8 +292,8 @@ def main() -> None:
         )
     outputs = {task: read_outputs(task, args) for task in present}
     grades = {task: grade_task(task, outputs[task], args) for task in present}
-    write_json(args.output_dir / "grade_result.json", grades)
     printed = {task: beside(task, grade, outputs[task].hyperparams) for task, grade in grades.items()}
+    write_json(args.output_dir / "grade_result.json", grades)
     for task in TASKS:
         if task in present:
             print("\n".join([table(task, grades[task]), *printed[task]]) + "\n")

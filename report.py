@@ -29,13 +29,13 @@ MOST_BYTES = 4_000_000  # of a file that is read
 MOST_ROWS = 60  # of a configuration
 MOST_VALUE = 1e30  # of a number in a log: larger ones can't be drawn
 MOST_SIDE = 1400  # pixels: of a sample grid
-EPOCHS_SHOWN = (12, 6, 3, 1)  # as many sample grids as fit into SAMPLE_BYTES
-SAMPLE_BYTES = 500_000  # of all the sample grids of a task
+EPOCHS_SHOWN = (12, 8, 6, 4, 2, 1)  # as many sample grids as fit into SAMPLE_BYTES
+SAMPLE_BYTES = 640_000  # of all the sample grids of a task
 SAMPLE_NAME = re.compile(r"epoch_(\d{1,6})\.png")
 CURVES = (  # title, unit, and the keys of log.jsonl
     ("loss", "nats per image", ("train_loss", "valid_loss")),
-    ("reconstruction term", "nats per image", ("train_recon_term", "valid_recon_term")),
-    ("KL term", "nats per image", ("train_kl_term", "valid_kl_term")),
+    ("recon", "nats per image", ("train_recon_term", "valid_recon_term")),
+    ("KL", "nats per image", ("train_kl_term", "valid_kl_term")),
     ("MSE", "", ("valid_mse",)),
     ("SSIM", "", ("valid_ssim",)),
 )

@@ -91,6 +91,7 @@ SHIPPED = [
         "classifier.py",
     ),
     *("data_utils.py", "data_sources.py", "common.py", "dataset/README.md"),
+    *("report.py", "gains.py", "charts.py", "templates/report.html"),
     *("scripts/install.sh", "scripts/quickstart.sh"),
     *("tests/conftest.py", "tests/test_submission.py", "tests/test_metrics.py"),
 ]
