@@ -37,6 +37,8 @@ def added(task: str, grade: dict[str, Any], key: str, value: float) -> tuple[flo
 
 def points(value: float) -> str:
     """So many points, in words: two decimals, or two digits of what is smaller."""
+    if value < 0.001:
+        return "less than 0.001 points"
     return f"{value:.2f} points" if value >= 0.1 else f"{value:.2g} points"
 
 
