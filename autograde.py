@@ -14,7 +14,9 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +45,13 @@ def parse_args() -> argparse.Namespace:
     add_data_dir_option(parser)
     add("--output_dir", type=Path, default="grades", help="where the grades are written (default: grades)")
     add("--only", metavar="NAME", help="grade this one again, changed or not, and no other")
+    add(
+        "--share",
+        type=share,
+        metavar="K/N",
+        help="grade the K-th of N parts of the class, while others grade theirs, and write no tables: in the "
+        "end, the same command without --share does",
+    )
     add(
         "--jobs",
         type=number(int, 1, 256),
@@ -76,6 +85,31 @@ def parse_args() -> argparse.Namespace:
         help="none: run their code unprotected, with your rights (default: bubblewrap)",
     )
     return parser.parse_args()
+
+
+def share(text: str) -> tuple[int, int]:
+    """`K/N`, for `argparse`. Raises: ArgumentTypeError."""
+    k, _, n = text.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise argparse.ArgumentTypeError(f"expected K/N with K from 1 to N, as 3/10, got '{text}'")
+    return int(k), int(n)
+
+
+@contextmanager
+def own_folder(output_dir: Path, part: tuple[int, int] | None) -> Iterator[Path]:
+    """A folder to work in, while no other process grades the same."""
+    with ExitStack() as stack:
+        if part is None:
+            stack.enter_context(lock(make_folder(output_dir)))
+            folder, leftovers = output_dir, [*output_dir.glob(".work-*"), *output_dir.glob(".share-*")]
+        else:
+            stack.enter_context(lock(make_folder(output_dir), wait=True, shared=True))
+            folder = make_folder(output_dir / ".share-{}-of-{}".format(*part))
+            stack.enter_context(lock(folder))
+            leftovers = folder.glob(".work-*")
+        for leftover in leftovers:  # of a run that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".work-", dir=folder)))
 
 
 def grade_submission(grader: Grader, submission: Submission, folder: Path) -> tuple[str, dict, dict]:
@@ -128,27 +162,26 @@ def main() -> None:
     else:
         print("warning: --sandbox none runs the submissions' code with your rights and your files")
     submissions = find_submissions(args.submissions, {args.output_dir.resolve(), ROOT.resolve()})
+    if args.share is not None:
+        k, n = args.share
+        submissions = submissions[k - 1 :: n]
     if args.only is not None and args.only not in {submission.name for submission in submissions}:
         raise LabError(f"there is no submission '{args.only}' in {args.submissions}")
     dataset, source = prepare(args.dataset, args.data_dir, ["train", args.split])
     settings = {"dataset": dataset, "split": args.split, "latent_precision": args.latent_precision}
-    with lock(make_folder(args.output_dir)):
-        for leftover in args.output_dir.glob(".work-*"):  # of a run that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+    with own_folder(args.output_dir, args.share) as work:
         book = Gradebook(args.output_dir, settings, args.salt)
-        with tempfile.TemporaryDirectory(prefix=".work-", dir=args.output_dir) as work:
-            todo = what_to_do(book, submissions, args.only, Path(work))
-            print(
-                f"{len(submissions)} submissions, {len(todo)} to grade, on the {args.split} split of {source}"
-            )
-            jobs = min(args.jobs, max(1, len(todo)))
-            lab = make_folder(Path(work, "lab"))
-            grader = make_grader(args, dataset, lab, threads=max(1, args.jobs // jobs))
-            try:
-                grade_all(grader, book, todo, jobs, Path(work))
-            finally:
+        todo = what_to_do(book, submissions, args.only, work)
+        print(f"{len(submissions)} submissions, {len(todo)} to grade, on the {args.split} split of {source}")
+        jobs = min(args.jobs, max(1, len(todo)))
+        grader = make_grader(args, dataset, make_folder(work / "lab"), threads=max(1, args.jobs // jobs))
+        try:
+            grade_all(grader, book, todo, jobs, work)
+        finally:
+            if args.share is None:
                 book.write_tables()
-    print(summary(book))
+    if args.share is None:
+        print(summary(book))
 
 
 def what_to_do(

@@ -172,11 +172,11 @@ def clear_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def lock(folder: Path, wait: bool = False) -> Iterator[None]:
+def lock(folder: Path, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold `folder` for this process alone. The system lets go of it however the process ends.
 
     If another process holds it: wait for that one, or raise LabError. On Windows, which has no `fcntl`,
-    nothing is locked.
+    nothing is locked. shared: hold it together with others that share it.
     """
     try:
         import fcntl
@@ -189,12 +189,14 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
         raise LabError(f"can't write into {folder}: {error.strerror}; name another folder") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LabError(
                 f"another run is writing to {folder}: wait for it, or name another --output_dir"
             ) from error
-        clear_leftovers(folder)
+        if not shared:
+            clear_leftovers(folder)
         yield
 
 

@@ -18,6 +18,7 @@ import latent_space
 from common import LabError, Parser, make_folder, number, read_json, run, write_file
 from data_utils import SPLITS, add_data_dir_option, add_dataset_option
 from metrics import PIXELS
+from swept import summarise
 from workbench import Workbench, as_table
 
 # In the order of the gallery. Those of ONE take one checkpoint, those of SEVERAL any number, the rest none.
@@ -54,6 +55,9 @@ def parse_args() -> argparse.Namespace:
     sub = commands.add_parser("page", help=line, description=line)
     sub.add_argument("--output_dir", type=Path, default=Path("outputs/explore"), help="where the figures are")
     sub.add_argument("--to", type=Path, default=Path("docs"), help="where gallery.md goes (default: docs)")
+    line = first_line(summarise)
+    sub = commands.add_parser("sweep", help=line, description=line)
+    sub.add_argument("folder", type=Path, help="the OUTPUT_DIR of scripts/sweep.sh, as outputs/sweep")
     return parser.parse_args()
 
 
@@ -136,6 +140,8 @@ def main() -> None:
     args = parse_args()
     if args.command == "page":
         page(args)
+    elif args.command == "sweep":
+        summarise(args.folder)
     else:
         COMMANDS[args.command](Workbench(args))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import runpy
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,10 @@ def start(
     """
     sys.stdout.flush()  # or the copy would print it too
     sys.stderr.flush()
+    # An interruption has to wait until there are two: what Python does around a fork must be whole.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     pid = os.fork()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if pid:
         return pid
     code = 1

@@ -158,9 +158,11 @@ def commands(configuration: Configuration, folder: Path, settings: Mapping[str, 
     data = ["--data_dir", settings["DATA_DIR"]] if settings["DATA_DIR"] else []
     device = ["--device", settings["DEVICE"]] if settings["DEVICE"] else []
     given = [f"--{key}={value}" for key, value in configuration.options.items()]
+    # A folder without last.pt holds nothing, or what is left of a configuration whose result was lost.
+    how = "--resume" if (folder / task / "last.pt").exists() else "--overwrite"
     best = ["--checkpoint_path", str(folder / task / "best.pt")]
     return [
-        ["train.py", "--task", task, "--resume", *given, *root, *data, *device],
+        ["train.py", "--task", task, how, *given, *root, *data, *device],
         ["inference.py", *best, *root, *data, *device],
         ["grade.py", *root, *data],
     ]

@@ -1,0 +1,97 @@
+"""A sweep, a training and a class's grades on a real SLURM cluster of two nodes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from cluster import make_cluster  # noqa: F401 the fixture
+from conftest import REPO, rows, run_command, succeed
+from hostile import honest, write_class
+from test_sweep import SMALL, sweep
+
+from data_utils import load_split
+from sandbox import why_no_sandbox
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A folder of the lab, from which jobs are submitted."""
+    for path in (*REPO.glob("*.py"), REPO / "scripts", REPO / ".venv"):
+        if path.exists():
+            (tmp_path / path.name).symlink_to(path)
+    return tmp_path
+
+
+def test_a_sweep_as_an_array_of_which_a_task_is_killed(cluster, lab: Path) -> None:
+    grid = SMALL | {"EPOCHS": "8"}
+    job = cluster.submit("--array=0-1", "scripts/sweep.sh", cwd=lab, **grid)
+    root = lab / "outputs" / "sweep"
+    while not list(root.glob("*seed=2*/VAE0label/log.jsonl")):
+        assert set(cluster.states(job).values()) <= {"PENDING", "CONFIGURING", "RUNNING"}
+        time.sleep(0.1)
+    node = cluster.run("squeue", "--noheader", f"--jobs={job}_1", "--format=%N").strip()
+    # Kills what runs there, which starts again elsewhere when its credentials have expired.
+    cluster.run("scontrol", "update", f"node={node}", "state=down", "reason=test")
+    cluster.wait(job)
+    printed = {path.name: path.read_text() for path in lab.glob("slurm-*.out")}
+    # The second task has started twice: it was killed, put back into the queue, and went on elsewhere.
+    assert sorted(text.count(" configurations, ") for text in printed.values()) == [1, 2], printed
+    result = sweep(lab, **grid, OUTPUT_DIR="outputs/local", JOBS="2")
+    assert result.returncode == 0, result.stderr
+    assert (root / "sweep.csv").read_bytes() == (lab / "outputs/local/sweep.csv").read_bytes()
+
+
+def test_a_training_over_two_nodes(cluster, lab: Path) -> None:
+    options = (
+        "--task",
+        "VAE0label",
+        "--dataset",
+        "digits",
+        "--arch",
+        "mlp",
+        "--epochs",
+        2,
+        "--precision",
+        "fp32",
+    )
+    cluster.wait(cluster.submit("--nodes=2", "scripts/train.sbatch", *options, cwd=lab))
+    (output,) = lab.glob("slurm-*.out")
+    assert "on cpu in fp32, 2 processes" in output.read_text()
+    succeed("train.py", *options, "--output_dir", "one", cwd=lab)
+    one, two = rows(lab / "one/VAE0label"), rows(lab / "outputs/VAE0label")
+    assert [row["valid_loss"] for row in two] == pytest.approx([row["valid_loss"] for row in one], rel=1e-4)
+
+
+@pytest.mark.skipif(why_no_sandbox() is not None, reason=str(why_no_sandbox()))
+def test_a_class_is_graded_in_shares_and_merged_by_the_same_command(
+    cluster, lab: Path, main_job: Path
+) -> None:
+    shutil.copytree(main_job / "dataset", lab / "dataset")
+    os.chdir(lab)
+    train, _ = load_split("digits", "train")
+    write_class(lab / "class", train, {f"student {i}": honest() for i in range(3)}, {})
+    how = ("class", "--dataset", "digits", "--split", "test", "--salt", "x")
+    cluster.wait(cluster.submit("--array=1-2", "scripts/autograde.sbatch", *how, cwd=lab))
+    assert not (lab / "grades" / "grades.csv").exists()
+    out = succeed("autograde.py", *how, cwd=lab)
+    assert "3 submissions, 0 to grade" in out
+    assert not list((lab / "grades").glob(".share-*"))
+    succeed("autograde.py", *how, "--output_dir", "alone", cwd=lab)
+
+    def grades(name: str) -> list[dict[str, str]]:
+        with (lab / name / "grades.csv").open(newline="") as file:
+            return [
+                {key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)
+            ]
+
+    assert grades("grades") == grades("alone")
+    assert (lab / "grades/leaderboard.md").read_text() == (lab / "alone/leaderboard.md").read_text()
+    line = run_command("autograde.py", *how, "--share", "4/3", cwd=lab).stderr
+    assert "expected K/N with K from 1 to N, as 3/10, got '4/3'" in line

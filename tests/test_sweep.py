@@ -1,0 +1,173 @@
+"""Sweeps as a user runs them: what is swept, skipped, resumed and recorded, and what was found."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPO, Forked, fail, rows, without_data
+
+# As scripts/sweep.sh sets it: what a run gives depends on the number of threads.
+GRID = {"DATASET": "digits", "ARCH": "mlp", "EPOCHS": "1", "OMP_NUM_THREADS": "1"}
+SMALL = GRID | {"TASK": "VAE0label", "LATENT_DIM": "3 5", "SEED": "1 2"}
+
+
+def sweep(cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    """`sweep.py` with these variables, started without the seconds of importing torch."""
+    return Forked([str(REPO / "sweep.py")], cwd, without_data() | variables).wait()
+
+
+def table(root: Path) -> list[dict[str, str]]:
+    with (root / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which scripts/sweep.sh went through four configurations, two at once."""
+    cwd = tmp_path_factory.mktemp("swept")
+    result = subprocess.run(
+        ["bash", str(REPO / "scripts" / "sweep.sh")],
+        cwd=cwd,
+        env=without_data() | SMALL | {"JOBS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "4 configurations, 0 of them done, 2 at once" in result.stdout
+    assert "4/4 VAE0label-latent_dim=" in result.stdout
+    assert result.stderr == ""
+    return cwd
+
+
+def test_a_sweep_leaves_a_table_a_plot_and_every_model(swept: Path) -> None:
+    root = swept / "outputs" / "sweep"
+    found = table(root)
+    assert [(row["latent_dim"], row["seed"]) for row in found] == [
+        ("3", "1"),
+        ("3", "2"),
+        ("5", "1"),
+        ("5", "2"),
+    ]
+    for row in found:
+        name = f"VAE0label-latent_dim={row['latent_dim']}-arch=mlp-epochs=1-seed={row['seed']}-dataset=digits"
+        grade = json.loads((root / name / "grade_result.json").read_text())["VAE0label"]
+        assert row["status"] == "done"
+        for key in ("score", "score_uncapped", "ssim", "mse"):
+            assert float(row[key]) == grade[key]
+        assert len(rows(root / name / "VAE0label")) == 1
+        assert (root / name / "VAE0label" / "best.pt").is_file()
+        assert not list((root / name).rglob("*.npy"))
+    assert (root / "sweep_VAE0label.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_done_is_not_done_again_and_what_was_lost_is(swept: Path, change) -> None:
+    root = change(swept) / "outputs" / "sweep"
+    before = (root / "sweep.csv").read_bytes()
+    folders = sorted(path.parent for path in root.glob("*/result.json"))
+    (folders[0] / "result.json").unlink()
+    (folders[0] / "VAE0label" / "best.pt").unlink()
+    (folders[1] / "result.json").write_text("{")
+    stamp = (folders[2] / "result.json").stat().st_mtime_ns
+    for leftover in ("log.jsonl", "last.pt"):  # the first has nothing to resume, and starts
+        (folders[0] / "VAE0label" / leftover).unlink(missing_ok=True)
+    result = sweep(root.parent.parent, **SMALL)
+    assert "4 configurations, 2 of them done" in result.stdout, result.stdout + result.stderr
+    assert (folders[2] / "result.json").stat().st_mtime_ns == stamp
+    assert folders[1].name in result.stdout
+    assert (root / "sweep.csv").read_bytes() == before
+
+
+def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
+    grid = GRID | {"TASK": "VAE0label Genwithlabel", "PRIOR": "class_mean"}
+    result = sweep(tmp_path, **grid, JOBS="2")
+    assert result.returncode == 0, result.stderr
+    done, failed = table(tmp_path / "outputs" / "sweep")
+    assert (done["task"], done["status"]) == ("Genwithlabel", "done")
+    assert (failed["task"], failed["status"], failed["score"]) == ("VAE0label", "failed", "")
+    assert "--prior class_mean needs labels" in failed["reason"]
+    assert failed["reason"] in result.stdout
+    again = sweep(tmp_path, **grid)
+    assert "2 configurations, 1 of them done" in again.stdout
+    assert "2/2 VAE0label-arch=mlp-prior=class_mean" in again.stdout  # tried again, once
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_at_any_time_the_table_is_the_same(swept: Path, tmp_path: Path, how: int) -> None:
+    run = Forked([str(REPO / "sweep.py")], tmp_path, without_data() | SMALL | {"JOBS": "2"})
+    root = tmp_path / "outputs" / "sweep"
+    while not list(root.glob("*/result.json")):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(run.pid, how)
+    result = run.wait()
+    if how == signal.SIGKILL:
+        assert result.returncode == -9
+    else:
+        assert result.returncode == 130
+        assert result.stderr == "\nstopped: the same command goes on\n"
+    again = sweep(tmp_path, **SMALL, JOBS="2")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (root / "sweep.csv").read_bytes() == (swept / "outputs/sweep/sweep.csv").read_bytes()
+
+
+def test_two_sweeps_at_once_share_the_work(swept: Path, tmp_path: Path) -> None:
+    runs = [Forked([str(REPO / "sweep.py")], tmp_path, without_data() | SMALL) for _ in range(2)]
+    results = [run.wait() for run in runs]
+    assert [result.returncode for result in results] == [0, 0]
+    trained = "".join(result.stdout for result in results).count(": score ")
+    assert trained == 4
+    found = (tmp_path / "outputs/sweep/sweep.csv").read_bytes()
+    assert found == (swept / "outputs/sweep/sweep.csv").read_bytes()
+
+
+def test_explore_shows_a_sweep_at_any_time(swept: Path, change) -> None:
+    cwd = change(swept)
+    root = cwd / "outputs" / "sweep"
+    before = (root / "sweep.csv").read_bytes()
+    (root / "sweep.csv").unlink()
+    out = Forked([str(REPO / "explore.py"), "sweep", "outputs/sweep"], cwd, without_data()).wait().stdout
+    assert "| latent_dim | seed | score_uncapped | ssim | mse |" in out
+    assert (root / "sweep.csv").read_bytes() == before
+    scores = [float(row["score_uncapped"]) for row in table(root)]
+    assert f"{max(scores):.4g}" in out.splitlines()[5]
+    assert "holds no result of a sweep" in fail("explore.py", "sweep", "outputs", cwd=cwd)
+
+
+MISTAKES = [
+    ({}, "the grid is empty: set a variable, as in LATENT_DIM="),
+    (
+        {"LATENTDIM": "8 16", "SEED": "1"},
+        "there is no variable LATENTDIM of a sweep: did you mean LATENT_DIM?",
+    ),
+    ({"LATENT": "8 16", "SEED": "1"}, "did you mean LATENT_DIM?"),
+    ({"seed": "1 2"}, "did you mean SEED?"),
+    ({"SEED": ""}, "SEED is set, but to nothing"),
+    ({"LATENT_DIM": "8 x"}, "LATENT_DIM: expected an integer from 1 to 784, got 'x'"),
+    ({"VAR": "0.1 -1"}, "VAR: expected a number above 0"),
+    ({"ARCH": "mlp cnn"}, "ARCH: expected some of conv, mlp, got 'cnn'"),
+    ({"TASK": "VAE1label"}, "TASK: unknown task 'VAE1label'"),
+    ({"SEED": "1", "JOBS": "two"}, "JOBS: expected an integer from 1 to 1024, got 'two'"),
+    (
+        {"SEED": "1", "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "5"}
+        | {"SLURM_ARRAY_TASK_COUNT": "2"},
+        "a sweep needs an array without gaps, as in --array=0-1, got 3 to 5",
+    ),
+]
+
+
+@pytest.mark.parametrize(("variables", "message"), MISTAKES)
+def test_mistakes_are_told_before_anything_runs(tmp_path: Path, variables: dict, message: str) -> None:
+    result = sweep(tmp_path, **variables)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
