@@ -27,6 +27,7 @@ from data_utils import SPLITS, MNISTDataset
 from distributed import World
 from model import MNIST_SHAPE, Shape
 from trainer import TrainConfig, Trainer
+from watch import WATCHERS
 
 MODEL_OPTIONS = ("latent_dim", "arch", "hidden_dim", "hidden_layers", "activation", "recon", "prior")
 DEFAULT_LATENT_DIM = 20
@@ -105,7 +106,8 @@ def clear_run(folder: Path) -> None:
         *folder.glob("epoch_*.pt"),
     ):
         path.unlink(missing_ok=True)
-    shutil.rmtree(folder / "samples", ignore_errors=True)
+    for name in ("samples", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for outputs in (folder / split for split in SPLITS):
         if outputs.is_dir():
             with lock(outputs, wait=True):  # until an inference that writes there is done
@@ -115,6 +117,7 @@ def clear_run(folder: Path) -> None:
 def train(args: argparse.Namespace, folder: Path, world: World = World()) -> None:  # noqa: B008
     """Train into `folder`, which this process has locked, or the first of the processes of `world`."""
     given = vars(args)
+    watchers = [watcher() for option, watcher in WATCHERS.items() if given.get(option)]
     device = world.device(choose_device(args.device))
     with world.connected(device):
         checkpoint = world.from_first(lambda: to_resume(args, folder))
@@ -137,7 +140,8 @@ def train(args: argparse.Namespace, folder: Path, world: World = World()) -> Non
         torch.manual_seed(config.seed)  # the first weights
         model = build_model(submission, args.task, config.model_args)
         loss_fn = from_submission(submission, "vae_loss")
-        trainer = Trainer(model, loss_fn, config, *sets, folder, device, given.get("keep_epochs", ()), world)
+        keep_epochs = given.get("keep_epochs", ())
+        trainer = Trainer(model, loss_fn, config, *sets, folder, device, keep_epochs, watchers, world)
         if checkpoint:
             trainer.resume(checkpoint)
         elif world.first:

@@ -33,6 +33,18 @@ def add_run_options(group: argparse._ArgumentGroup) -> None:
         metavar="EPOCH",
         help="keep the model of these epochs as well, as epoch_NNN.pt",
     )
+    add(
+        "--tensorboard",
+        action="store_true",
+        default=False,
+        help="write log and samples for TensorBoard as well, into <output_dir>/<task>/tensorboard/",
+    )
+    add(
+        "--live",
+        action="store_true",
+        default=False,
+        help="in a notebook (%%run train.py ...): show the curves, drawn anew as training goes on",
+    )
     one_of = group.add_mutually_exclusive_group().add_argument
     one_of(
         "--test_run",

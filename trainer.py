@@ -71,8 +71,8 @@ class Trainer:
 
     loss_fn: `submission.vae_loss`; a model with a method `training_loss(x, labels, var)` that returns the
     same three terms is minimised by that instead. train_set, valid_set: `data_utils.MNISTDataset`s.
-    keep_epochs: after which epochs to keep the model as `epoch_NNN.pt` as well. world: the processes that
-    train this model together; the batch size is that of all of them.
+    keep_epochs: after which epochs to keep the model as `epoch_NNN.pt` as well. watchers: see `watch.py`.
+    world: the processes that train this model together; the batch size is that of all of them.
     """
 
     def __init__(
@@ -85,11 +85,13 @@ class Trainer:
         folder: Path,
         device: torch.device,
         keep_epochs: Sequence[int] = (),
+        watchers: Sequence[Callable[[Trainer], None]] = (),
         world: World = World(),  # noqa: B008 it can't be changed
     ) -> None:
         self.model, self.loss_fn, self.config = model.to(device), loss_fn, config
         self.train_set, self.valid_set = train_set.to(device), valid_set.to(device)
-        self.folder, self.device, self.keep_epochs, self.world = folder, device, keep_epochs, world
+        self.folder, self.device, self.keep_epochs = folder, device, keep_epochs
+        self.watchers, self.world = watchers, world
         # Fused: one kernel updates all weights instead of several for each.
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
@@ -102,6 +104,7 @@ class Trainer:
         """Train up to `config.epochs`. Raises: LabError if the loss is no longer finite."""
         if self.world.first:
             self.write_config()
+            self.tell_watchers()
         terms_of = self.parallel_terms()
         total, done = (epochs * self.steps_per_epoch for epochs in (self.config.epochs, self.epoch))
         silent = None if self.world.first else True  # None: where the output is no terminal
@@ -270,6 +273,12 @@ class Trainer:
         self.log.append(row)
         write_file(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
         self.save("last.pt")
+        self.tell_watchers()
+
+    def tell_watchers(self) -> None:
+        """Let those who look on show what the files hold by now."""
+        for watch in self.watchers:
+            watch(self)
 
     def save(self, name: str) -> None:
         """Write a checkpoint. `best.pt` has no optimizer: nothing is resumed from it."""

@@ -80,18 +80,9 @@ BLANKS = {
 SHIPPED = [
     *(".gitignore", "LICENSE", "pyproject.toml", "requirements.txt", "requirements-test.txt"),
     *("train.py", "inference.py", "grade.py", "check.py", "rungs.py", "probes.py", "mistakes.py"),
-    *(
-        "runs.py",
-        "trainer.py",
-        "distributed.py",
-        "checkpoint.py",
-        "steps.py",
-        "model.py",
-        "metrics.py",
-        "classifier.py",
-    ),
-    *("data_utils.py", "data_sources.py", "common.py", "dataset/README.md"),
-    *("report.py", "gains.py", "charts.py", "templates/report.html"),
+    *("options.py", "runs.py", "trainer.py", "watch.py", "distributed.py", "checkpoint.py", "steps.py"),
+    *("model.py", "metrics.py", "classifier.py", "data_utils.py", "data_sources.py", "common.py"),
+    *("report.py", "gains.py", "charts.py", "templates/report.html", "dataset/README.md"),
     *("scripts/install.sh", "scripts/quickstart.sh"),
     *("tests/conftest.py", "tests/test_submission.py", "tests/test_metrics.py"),
 ]
