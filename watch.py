@@ -21,7 +21,7 @@ from PIL import Image
 from common import LabError
 
 PACKAGE = "tensorboard==2.21.0"
-REDRAW_AFTER = 2  # seconds: a drawing takes up to half a one
+REDRAW_AFTER = 4  # seconds: a drawing takes up to half a one
 
 
 class TensorBoard:
@@ -39,7 +39,7 @@ class TensorBoard:
                 f"--tensorboard needs the package tensorboard: pip install {PACKAGE}, or leave it out"
             ) from error
         self.make_writer, self.writer, self.written = SummaryWriter, None, 0
-        threading.excepthook = only_new(threading.excepthook)
+        threading.excepthook = without_os_errors(threading.excepthook)
 
     def __call__(self, trainer: Any) -> None:
         """Write the epochs that are not there yet. Raises: LabError where they can't be written."""
@@ -70,8 +70,8 @@ class TensorBoard:
                 self.writer.add_image("samples", np.asarray(image), step, walltime=drawn, dataformats=shape)
 
 
-def only_new(hook: Callable) -> Callable:
-    """A `threading.excepthook` that is silent of a full disk: the writer's thread hands it to our own."""
+def without_os_errors(hook: Callable) -> Callable:
+    """`threading.excepthook`, silent of a full disk: the writer's thread says it to ours, which says it once."""
     return lambda args: None if issubclass(args.exc_type, OSError) else hook(args)
 
 
@@ -79,7 +79,8 @@ class LiveCurves:
     """The run's loss_curve.png below the cell of a notebook, drawn anew as training goes on."""
 
     def __init__(self) -> None:
-        if "ipykernel" not in sys.modules:
+        ipython = sys.modules.get("IPython")  # imported by every kernel
+        if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
             raise LabError("--live draws into a notebook, which this is not: leave it out")
         self.shown, self.drawn_at = None, -math.inf
 

@@ -83,7 +83,7 @@ SHIPPED = [
     *("options.py", "runs.py", "trainer.py", "watch.py", "distributed.py", "checkpoint.py", "steps.py"),
     *("model.py", "metrics.py", "classifier.py", "data_utils.py", "data_sources.py", "common.py"),
     *("report.py", "gains.py", "charts.py", "templates/report.html", "dataset/README.md"),
-    *("scripts/install.sh", "scripts/quickstart.sh"),
+    *("scripts/install.sh", "scripts/quickstart.sh", "notebooks/lab.ipynb"),
     *("tests/conftest.py", "tests/test_submission.py", "tests/test_metrics.py"),
 ]
 # Copied where they are there.
@@ -183,7 +183,7 @@ def check_no_solution(folder: Path, text: str) -> None:
         for line in lines[block.start + 1 : block.end - 1]:
             if len(code_of(line)) >= TRIVIAL:
                 solutions[code_of(line)] = block.number
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".md", ".sh")):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".md", ".sh", ".ipynb")):
         for i, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
             spaced = " ".join(line.split())
             for code, number in solutions.items():

@@ -259,6 +259,10 @@ def test_a_solution_in_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "docs/a.md").write_text("One way:\n\n    z = mu  +  std * eps   # as in the paper\n")
     with pytest.raises(LabError, match=r"docs/a\.md line 3 holds a line of SOLUTION 2\.2\.4"):
         builder.check_no_solution(tmp_path, SOLVED)
+    (tmp_path / "docs/a.md").rename(tmp_path / "a.ipynb")
+    with pytest.raises(LabError, match=r"a\.ipynb line 3 holds a line of SOLUTION 2\.2\.4"):
+        builder.check_no_solution(tmp_path, SOLVED)
+    (tmp_path / "a.ipynb").unlink()
     (tmp_path / "docs/a.md").write_text("z is drawn around mu, as far away as std says.\n")
     builder.check_no_solution(tmp_path, SOLVED)
 

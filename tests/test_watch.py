@@ -1,4 +1,4 @@
-"""`--tensorboard`: what TensorBoard reads of a run is what its log and its samples say."""
+"""`--tensorboard`, whose events are what the log and the samples of a run say, and `--live`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import io
 import resource
 import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 
+import IPython
 import numpy as np
 import pytest
-from conftest import REPO, fail, made_once, rows
+from conftest import REPO, made_once, rows
 from PIL import Image
 
 import train
@@ -30,6 +33,7 @@ def start(*options: str) -> None:
     """Run `train.py` in this process, in the working folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train.py", *SMALL, *options])
+        patch.setattr(threading, "excepthook", threading.__excepthook__)  # pytest's own keeps silent
         patch.setattr(Trainer, "draw_loss_curve", lambda trainer: None)  # slow, and not what is tested here
         train.main()
 
@@ -151,13 +155,17 @@ def test_without_the_package_one_line_says_what_to_do(
     assert watch.PACKAGE in (REPO / "requirements-test.txt").read_text().splitlines()
 
 
-def test_a_full_disk_is_one_line_too(beside: Path, in_tmp: Path) -> None:
-    room = 450_000  # enough for a checkpoint, and for some of the pictures
-    line = fail(
-        "train.py", *SMALL, cwd=in_tmp,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
-    )  # fmt: skip
-    assert line == f"error: can't write into {FOLDER}/tensorboard: File too large\n"
+def test_a_full_disk_is_one_line_too(beside: Path, capsys: pytest.CaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, hard))  # enough for a checkpoint, and some pictures
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run(start)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ended.value.code == 2
+    time.sleep(0.1)  # for the writer's thread, which would have more to say
+    assert capsys.readouterr().err == f"error: can't write into {FOLDER}/tensorboard: File too large\n"
     assert 1 < len(rows(FOLDER)) < 5
     assert load_checkpoint(FOLDER / "last.pt")["epoch"] == len(rows(FOLDER))
 
@@ -170,20 +178,21 @@ def test_live_curves_need_a_notebook(in_tmp: Path, capsys: pytest.CaptureFixture
 
 def test_they_are_drawn_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> None:
     """Not at every epoch of a fast run, but whatever is shown last is of the last epoch."""
-    display = pytest.importorskip("IPython.display")
     shown, clock = [], [0.0]
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: argparse.Namespace(kernel=None))
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
     handle = argparse.Namespace(update=lambda picture: shown.append(("again", picture.data)))
     monkeypatch.setattr(
-        display, "display", lambda picture, display_id: shown.append(("first", picture.data)) or handle
+        IPython.display,
+        "display",
+        lambda picture, display_id: shown.append(("first", picture.data)) or handle,
     )
     trainer = argparse.Namespace(folder=in_tmp, log=[], epoch=0, config=argparse.Namespace(epochs=5))
     trainer.draw_loss_curve = lambda: (in_tmp / "loss_curve.png").write_bytes(
         b"\x89PNG\r\n\x1a\n%d" % trainer.epoch
     )
     live = watch.LiveCurves()
-    for epoch, now in ((0, 0.0), (1, 1.0), (2, 2.0), (3, 3.5), (4, 4.0), (5, 4.1)):
+    for epoch, now in ((0, 0.0), (1, 1.0), (2, 2.0), (3, 5.5), (4, 6.0), (5, 6.1)):
         trainer.epoch, clock[0] = epoch, now
         trainer.log = list(range(epoch))
         live(trainer)
