@@ -71,7 +71,7 @@ class TensorBoard:
 
 
 def without_os_errors(hook: Callable) -> Callable:
-    """`threading.excepthook`, silent of a full disk: the writer's thread says it to ours, which says it once."""
+    """A `threading.excepthook` that leaves out a full disk, of which the writer's thread tells ours as well."""
     return lambda args: None if issubclass(args.exc_type, OSError) else hook(args)
 
 
