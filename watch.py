@@ -71,7 +71,7 @@ class TensorBoard:
 
 
 def without_os_errors(hook: Callable) -> Callable:
-    """A `threading.excepthook` that leaves out a full disk, of which the writer's thread tells ours as well."""
+    """A `threading.excepthook` that leaves out a full disk, of which the writer tells the main thread too."""
     return lambda args: None if issubclass(args.exc_type, OSError) else hook(args)
 
 

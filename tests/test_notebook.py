@@ -32,7 +32,7 @@ SHOWN = {
     "before": [],
     "train-vae": ["VAE0label/loss_curve.png"],
     "train-gen": ["Genwithlabel/loss_curve.png"],
-    "samples": ["Genwithlabel/samples/epoch_001.png", "Genwithlabel/samples/epoch_012.png"],
+    "samples": ["Genwithlabel/samples/epoch_001.png", "Genwithlabel/samples/epoch_010.png"],
     "reconstructions": ["VAE0label/valid/recon.png"],
     "generated": ["Genwithlabel/valid/gen.png"],
     "walk": [],
