@@ -11,6 +11,7 @@ import inspect
 import io
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -143,6 +144,37 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> No
             f"the weights in {path} don't fit {type(model).__name__} in submission.py ({reason}): "
             "use the submission.py it was trained with, or train again"
         ) from error
+
+
+@dataclass
+class Subject:
+    """A trained model in eval mode, and what its checkpoint says of it."""
+
+    name: str
+    path: Path
+    model: nn.Module
+    task: str
+    epoch: int
+    config: dict[str, Any]
+
+    @property
+    def latent_dim(self) -> int:
+        """The size of its code."""
+        return self.config["model_args"]["latent_dim"]
+
+    def labels(self, labels: Tensor) -> Tensor | None:
+        """The labels, if the model is given any."""
+        return labels if self.task == "Genwithlabel" else None
+
+
+def make_subject(
+    submission: ModuleType, checkpoint: dict[str, Any], path: Path, name: str, device: torch.device
+) -> Subject:
+    """The model of a checkpoint that was read from `path`. Raises: LabError if the weights don't fit."""
+    task, config = checkpoint["task"], checkpoint["config"]
+    model = build_model(submission, task, config["model_args"])
+    load_weights(model, checkpoint, path)
+    return Subject(name, path, model.to(device).eval(), task, checkpoint["epoch"], config)
 
 
 def generate(model: nn.Module, labels: Tensor) -> Tensor:

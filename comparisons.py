@@ -17,11 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 import metrics
+from checkpoint import Subject
 from classifier import load_classifier, read
 from common import LabError
 from data_utils import BINARIZE_SEED, MNISTDataset, as_pixels
 from steps import generate_all, reconstruct
-from workbench import Subject, Workbench, kl_by_latent, new_figure, show_images
+from workbench import Workbench, new_figure, show_images
 
 DIMS = (1, 2, 5, 10, 20, 40, 100)
 # The written material's table: hidden_dim, latent_dim, ELBO, log p(x) (nats per image), MSE; test images.
@@ -202,7 +203,7 @@ def dims(bench: Workbench) -> None:
             model = bench.trained(f"dims-{arch}-d{latent_dim}", 30, **options)
             values, _ = evaluate(bench, model, valid, k=10)
             mu, logvar = bench.posterior(model, valid)
-            kl = kl_by_latent(mu, logvar).sum(dim=1).mean().item()
+            kl = metrics.kl_by_latent(mu, logvar).sum(dim=1).mean().item()
             rows.append(
                 {
                     "arch": arch,

@@ -14,8 +14,9 @@ from matplotlib.patches import Circle
 from torch import Tensor
 
 import metrics
+from checkpoint import Subject
 from common import LabError
-from workbench import Subject, Workbench, kl_by_latent, new_figure, show_codes, show_images
+from workbench import Workbench, new_figure, show_codes, show_images
 
 SCATTER_POINTS = 3000  # t-SNE of more takes minutes
 PAIRS = ((7, 1), (3, 8), (4, 9), (0, 6))  # digits to walk between
@@ -186,7 +187,7 @@ def balance(bench: Workbench) -> None:
     for i, (name, model) in enumerate(models.items()):
         mu, logvar = bench.posterior(model, valid)
         z = mu + torch.exp(0.5 * logvar) * eps
-        kl = kl_by_latent(mu, logvar).sum(dim=1).mean().item()
+        kl = metrics.kl_by_latent(mu, logvar).sum(dim=1).mean().item()
         mse = metrics.reconstruction(bench.decode(model, mu), x)["mse"]
         show_codes(above[i], z.cpu().numpy()[:4000], labels[:4000], f"{name}: codes z ~ q(z|x)")
         above[i].add_patch(Circle((0, 0), 2, fill=False, linestyle="--", color="black"))
@@ -209,7 +210,7 @@ def walk(bench: Workbench) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
     show_pairs(bench, left, model, valid, mu)
 
-    kl = kl_by_latent(mu, logvar).mean(dim=0)  # [d]
+    kl = metrics.kl_by_latent(mu, logvar).mean(dim=0)  # [d]
     top = kl.argsort(descending=True)[:10]
     columns = torch.linspace(-3, 3, 11, device=bench.device)
     start = int((valid.labels == 3).nonzero()[0])

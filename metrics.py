@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Normal, kl_divergence
 from tqdm import tqdm
 
 from common import LabError
@@ -173,6 +173,12 @@ def probability_closer(a: Tensor, b: Tensor) -> float:
 
 
 # --- Likelihood ---------------------------------------------------------------------------------
+
+
+def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(q(z_i|x) || N(0, 1)) of each latent of each image, in nats. mu, logvar: [N, d]. Returns: [N, d]."""
+    q = Normal(mu, logvar.div(2).exp())
+    return kl_divergence(q, Normal(torch.zeros_like(mu), 1.0))
 
 
 def log_cross_entropy(recon: Tensor, x: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 import steps
 import submission
-from checkpoint import build_model, choose_device, load_checkpoint, load_weights
+from checkpoint import Subject, choose_device, load_checkpoint, make_subject
 from common import LabError, image_grid, lock, make_folder, markdown, write_file, write_json
 from data_utils import MNISTDataset, prepare
 from runs import train
@@ -35,27 +34,6 @@ PLAIN = {
 }
 DIGITS_FACTOR = 10  # times as many epochs on scikit-learn's digits, which are 40 times fewer images
 COLOURS = 256  # of a figure's PNG file: a third of the bytes of full colour
-
-
-@dataclass
-class Subject:
-    """A trained model in eval mode, and what its checkpoint says of it."""
-
-    name: str
-    path: Path
-    model: nn.Module
-    task: str
-    epoch: int
-    config: dict[str, Any]
-
-    @property
-    def latent_dim(self) -> int:
-        """The size of its code."""
-        return self.config["model_args"]["latent_dim"]
-
-    def labels(self, labels: Tensor) -> Tensor | None:
-        """The labels, if the model is given any."""
-        return labels if self.task == "Genwithlabel" else None
 
 
 class Workbench:
@@ -114,10 +92,7 @@ class Workbench:
         return self._load(path, subject.name, load_checkpoint(path)) if path.exists() else None
 
     def _load(self, path: Path, name: str, checkpoint: dict[str, Any]) -> Subject:
-        task, config = checkpoint["task"], checkpoint["config"]
-        model = build_model(submission, task, config["model_args"])
-        load_weights(model, checkpoint, path)
-        return Subject(name, path, model.to(self.device).eval(), task, checkpoint["epoch"], config)
+        return make_subject(submission, checkpoint, path, name, self.device)
 
     # --- Data and codes ---
 
@@ -179,11 +154,6 @@ class Workbench:
         write_json(path.with_suffix(".json"), {"command": command, **about, "rows": summary})
         print(as_table(summary))
         print(f"wrote {path}.png, {path}.csv, {path}.json")
-
-
-def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(q(z_i|x) || N(0, 1)) of each latent of each image, in nats. mu, logvar: [N, d]. Returns: [N, d]."""
-    return 0.5 * (logvar.exp() + mu.square() - 1 - logvar)
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
