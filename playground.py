@@ -1,0 +1,348 @@
+"""A page in the browser to play with trained models: generate, move latents, draw, walk, compare.
+
+    pip install -r requirements-playground.txt
+    python playground.py                                     # every best.pt in outputs/
+    python playground.py --checkpoint_path A/best.pt B/best.pt
+
+The page is for this machine alone (127.0.0.1), and asks no other host for anything unless `--share` asks for
+a public link.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import play
+from answers import BEST, CSS, Answers, message
+from checkpoint import choose_device
+from common import LabError, Parser, number, reason, run
+from data_utils import SPLITS, add_data_dir_option
+
+LATENTS = 10  # sliders
+DIGITS = list(range(10))
+
+CANVAS = """
+<canvas width="280" height="280" role="img" aria-label="LABEL"></canvas><button type="button">Clear</button>
+"""
+DRAW = """
+const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
+let last = null;
+const clear = () => { pen.fillStyle = "black"; pen.fillRect(0, 0, canvas.width, canvas.height); };
+const send = (value) => { props.value = value; trigger("input"); };
+const line = (event) => {
+  const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
+  const next = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  pen.strokeStyle = "white"; pen.lineWidth = 22; pen.lineCap = pen.lineJoin = "round";
+  pen.beginPath(); pen.moveTo(...(last || next)); pen.lineTo(...next); pen.stroke();
+  last = next;
+  send(canvas.toDataURL("image/png"));
+};
+canvas.onpointerdown = (event) => { canvas.setPointerCapture(event.pointerId); last = null; line(event); };
+canvas.onpointermove = (event) => { if (last) line(event); };
+canvas.onpointerup = canvas.onpointercancel = () => { last = null; };
+element.querySelector("button").onclick = () => { clear(); send(""); };
+clear();
+"""
+
+
+# --- The page -----------------------------------------------------------------------------------
+
+
+def import_gradio() -> ModuleType:
+    """gradio, told to ask no other host. Raises: LabError where it is not installed."""
+    os.environ |= {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    # It looks at its own page when it starts, which no proxy needs to carry.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+        filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1"))
+    )
+    try:
+        import gradio
+    except ImportError as error:
+        raise LabError("the playground needs gradio: pip install -r requirements-playground.txt") from error
+    return gradio
+
+
+class Page:
+    """The page in the browser: a tab for each of the `Answers`."""
+
+    def __init__(self, gr: ModuleType, answers: Answers) -> None:
+        self.gr, self.answers, self.radios = gr, answers, []
+        shelf, theme = (
+            answers.shelf,
+            gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        )
+        with gr.Blocks(title="VAE Lab playground", analytics_enabled=False) as self.blocks:
+            gr.HTML("<h1>VAE Lab playground</h1>", elem_classes="play")
+            self.model = gr.Dropdown(shelf.names, value=shelf.names[0], label="Checkpoint")
+            about = self.html("about")
+            refused = "".join(
+                message(f"{name} can't be played: {why}") for name, why in shelf.refused.items()
+            )
+            gr.HTML(refused, elem_classes="play", elem_id="refused", visible=bool(refused))
+            for title, tab in (
+                ("Generate", self.generate_tab),
+                ("Move", self.move_tab),
+                ("Draw", self.draw_tab),
+                ("Walk", self.walk_tab),
+                ("Compare", self.compare_tab),
+            ):
+                with gr.Tab(title), gr.Row():
+                    tab()
+            outputs = [*self.radios, about]
+            self.wire("about", [self.blocks.load, self.model.change], self.about, [self.model], outputs)
+        self.looks = {"css": CSS, "theme": theme}
+
+    def about(self, name: str) -> list:
+        """Which radios are shown, and a line about the model."""
+        update = self.gr.update(visible=self.answers.shelf.player(name).has_labels)
+        return [*[update] * len(self.radios), self.answers.about(name)]
+
+    def wire(self, name: str, triggers: list, function: Callable, inputs: list, outputs: list) -> None:
+        """Answer events by `function`. What goes wrong becomes a line in the last of the outputs."""
+
+        def answer(*values: Any) -> Any:
+            try:
+                return function(*values)
+            except LabError as error:
+                told = str(error)
+            except Exception as error:  # a student's model can raise anything
+                told = f"{type(error).__name__}: {reason(error)}"
+            answers = [self.gr.skip()] * (len(outputs) - 1) + [message(told)]
+            return answers if len(answers) > 1 else answers[0]
+
+        self.gr.on(
+            triggers,
+            answer,
+            inputs,
+            outputs,
+            api_name=name,
+            preprocess=False,  # what comes is checked by the answers, which say what they expect
+            trigger_mode="always_last",  # of what comes while an answer is computed, the latest is answered next
+            show_progress="hidden",
+            queue=False,  # an answer takes milliseconds, and waiting for it by the queue as many again
+        )
+
+    # --- Parts of tabs ---
+
+    def html(self, name: str) -> Any:
+        """A place for what is computed."""
+        return self.gr.HTML(elem_classes="play", elem_id=name)
+
+    def controls(self) -> Any:
+        """The column of what can be chosen."""
+        return self.gr.Column(scale=2, min_width=300)
+
+    def results(self) -> Any:
+        """The column of what is shown."""
+        return self.gr.Column(scale=3, min_width=300)
+
+    def digit(self, label: str, extra: Sequence[str] = (), value: Any = 0) -> Any:
+        """A choice of a digit; hidden for a model that is given no labels."""
+        self.radios.append(self.gr.Radio([*extra, *DIGITS], value=value, label=label))
+        return self.radios[-1]
+
+    def place(self, label: str, value: int = 0) -> Any:
+        """A choice of an image of the data."""
+        return self.gr.Number(value, label=label, min_width=120)
+
+    def canvas(self, label: str) -> Any:
+        """A square to draw in. Its value is a data: URI of a PNG file, or empty."""
+        template = CANVAS.replace("LABEL", label)
+        return self.gr.HTML("", html_template=template, js_on_load=DRAW, elem_classes="drawing")
+
+    # --- Tabs ---
+
+    def generate_tab(self) -> None:
+        """Choose a digit and how many."""
+        gr = self.gr
+        with self.controls():
+            label = self.digit("Digit")
+            count = gr.Slider(1, play.MOST, value=20, step=1, label="Samples")
+            again = gr.Button("Again")
+        with self.results():
+            out = self.html("generated")
+        triggers = [self.blocks.load, self.model.change, label.input, count.input, again.click]
+        self.wire("generate", triggers, self.answers.generate, [self.model, label, count], [out])
+
+    def move_tab(self) -> None:
+        """A slider for each of the first latents."""
+        gr = self.gr
+        with self.controls():
+            place = self.place("Start from image")
+            label = self.digit("Decode as")
+            gr.HTML(
+                "<p>The latents that matter most (mean KL from N(0, 1), nats):</p>",
+                elem_classes="play",
+            )
+            with gr.Row():
+                sliders = [
+                    gr.Slider(-3, 3, value=0, step=0.01, label="z", min_width=200) for _ in range(LATENTS)
+                ]
+            back = gr.Button("Back to the image's code")
+        with self.results():
+            out = self.html("moved")
+        triggers = [self.blocks.load, self.model.change, place.change, back.click]
+        self.wire("start", triggers, self.start, [self.model, place], [*sliders, label, out])
+        triggers = [label.input, *(slider.input for slider in sliders)]
+        self.wire("move", triggers, self.answers.move, [self.model, place, label, *sliders], [out])
+
+    def start(self, name: str, place: Any) -> list:
+        """The sliders and the label of an image's code, and the answer to them."""
+        player, i = self.answers.image(name, place)
+        updates = [self.gr.update(visible=False, minimum=-3, maximum=3, value=0)] * LATENTS
+        values = [float(player.codes[i, latent]) for latent in player.order[:LATENTS]]
+        for k, (latent, value) in enumerate(zip(player.order, values, strict=False)):
+            updates[k] = self.gr.update(
+                visible=True,
+                label=f"z{latent + 1} ({player.kl[latent]:.2f})",
+                minimum=math.floor(10 * min(player.low[latent], value)) / 10,
+                maximum=math.ceil(10 * max(player.high[latent], value)) / 10,
+                value=round(value, 2),
+            )
+        label = int(player.labels[i])
+        return [*updates, label, self.answers.move(name, place, label, *values)]
+
+    def draw_tab(self) -> None:
+        """Draw a digit, see what the model makes of it."""
+        with self.controls():
+            drawing = self.canvas("draw a digit here")
+            label = self.digit("Its label", [BEST], BEST)
+        with self.results():
+            out = self.html("read")
+        triggers = [self.blocks.load, self.model.change, drawing.input, label.input]
+        self.wire("read", triggers, self.answers.read, [self.model, drawing, label], [out])
+
+    def walk_tab(self) -> None:
+        """From one image or drawing to another."""
+        gr, ends = self.gr, []
+        with self.controls():
+            gr.HTML("<p>A drawing takes the place of an image, until it is cleared.</p>")
+            with gr.Row():
+                for value, side in enumerate(("From", "To")):
+                    with gr.Column(min_width=120):
+                        ends += [
+                            self.place(f"{side} image", value),
+                            self.canvas(f"{side}: draw a digit here"),
+                        ]
+        with self.results():
+            share = gr.Slider(0, 1, value=0.5, step=0.01, label="Place on the way")
+            out = self.html("walked")
+        triggers = [self.blocks.load, self.model.change, share.input, *(end.input for end in ends)]
+        self.wire("walk", triggers, self.answers.walk, [self.model, share, *ends], [out])
+
+    def compare_tab(self) -> None:
+        """The same image and the same label, side by side."""
+        gr, names = self.gr, self.answers.shelf.names
+        with self.controls():
+            chosen = gr.Dropdown(names, value=names[:2], multiselect=True, label="Checkpoints")
+            place = self.place("Image")
+            label = gr.Radio(DIGITS, value=0, label="Digit to generate")
+        with self.results():
+            out = self.html("compared")
+        triggers = [self.blocks.load, chosen.change, place.change, label.input]
+        self.wire("compare", triggers, self.answers.compare, [chosen, place, label], [out])
+
+
+# --- Command line -------------------------------------------------------------------------------
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        default=Path("outputs"),
+        help="where to look for best.pt, in it and in all folders below (default: outputs)",
+    )
+    parser.add_argument(
+        "--checkpoint_path", type=Path, nargs="+", metavar="P", help="these checkpoints, in place of a search"
+    )
+    parser.add_argument(
+        "--split", choices=SPLITS, default="valid", help="whose images to play with (default: valid)"
+    )
+    add_data_dir_option(parser)
+    parser.add_argument(
+        "--port",
+        type=number(int, 1, 65535),
+        default=7860,
+        help="the page is http://127.0.0.1:PORT (default: 7860)",
+    )
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="ask gradio's servers for a public link: anyone who has it can play",
+    )
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="auto: the fastest"
+    )
+    return parser.parse_args()
+
+
+def make_shelf(args: argparse.Namespace) -> play.Shelf:
+    """The checkpoints that the options ask for. Raises: LabError if none of them can be played."""
+    if args.checkpoint_path:
+        paths = {str(path): path for path in args.checkpoint_path}
+    else:
+        paths = play.find_checkpoints(args.output_dir)
+    if not paths:
+        raise LabError(
+            f"there is no best.pt in {args.output_dir}/: python train.py --task Genwithlabel makes one"
+        )
+    shelf = play.Shelf(paths, args.split, args.data_dir, choose_device(args.device))
+    for name in list(shelf.names):  # the first that can be played is the one that the page opens with
+        try:
+            shelf.player(name)
+            break
+        except Exception as error:  # a student's model can raise anything
+            shelf.names.remove(name)
+            shelf.refuse(name, error)
+    for name, why in shelf.refused.items():
+        print(f"{name} can't be played: {why}", file=sys.stderr)
+    if not shelf.names:
+        raise LabError(
+            "none of the checkpoints can be played: python train.py --task Genwithlabel makes one that can"
+        )
+    return shelf
+
+
+def main() -> None:
+    """Find the checkpoints, open the page, serve it until Ctrl+C."""
+    args = parse_args()
+    gr = import_gradio()
+    page = Page(gr, Answers(make_shelf(args)))
+    try:
+        _, url, public = page.blocks.launch(
+            server_name="127.0.0.1",
+            server_port=args.port,
+            share=args.share,
+            quiet=True,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+            **page.looks,
+        )
+    except OSError as error:
+        raise LabError(
+            f"can't listen on port {args.port}, which may be in use: name another by --port"
+        ) from error
+    print(f"the page: {public or url} (Ctrl+C ends it)", flush=True)
+    page.blocks.block_thread()
+
+
+if __name__ == "__main__":
+    run(main)
