@@ -64,11 +64,11 @@ class Player:
         dataset.keep_first(IMAGES)
         self.images, self.labels = dataset.images.numpy(), dataset.labels.numpy()  # [N, 28, 28], [N]
         mu, logvar = self._posterior(metrics.to_float(self.images).to(device), dataset.labels.to(device))
+        if not (torch.isfinite(mu).all() and torch.isfinite(logvar).all()):
+            raise LabError("its codes are nan or infinite: the training went wrong, train again")
         kl = metrics.kl_by_latent(mu, logvar).mean(dim=0)  # [d]
         noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0))
         z = mu + torch.exp(0.5 * logvar) * noise  # [N, d]
-        if not (torch.isfinite(z).all() and torch.isfinite(kl).all()):
-            raise LabError("its codes are nan or infinite: the training went wrong, train again")
         self.codes, self.kl, self.order = mu.numpy(), kl.numpy(), kl.argsort(descending=True).tolist()
         self.low, self.high = np.quantile(z.numpy(), [TAIL, 1 - TAIL], axis=0)  # [d], [d]
         sides = [max(np.ptp(places) + 1 for places in np.nonzero(image >= FAINT)) for image in self.images]
@@ -179,14 +179,18 @@ def read_drawing(url: str) -> np.ndarray:
 
 
 def find_checkpoints(folder: Path) -> dict[str, Path]:
-    """Every best.pt in `folder` and below it, by the name of its own folder."""
-    return {str(path.parent.relative_to(folder)): path for path in sorted(folder.rglob("best.pt"))}
+    """Every best.pt in `folder` and below it, by the name of the folder that it is in."""
+    paths = sorted(folder.rglob("best.pt"))
+    return {
+        str(path.parent.relative_to(folder if path.parent != folder else folder.parent)): path
+        for path in paths
+    }
 
 
 class Shelf:
     """The checkpoints that were found, and the models of those used last.
 
-    `names`: those that can be played; `refused`: name to reason, of the others.
+    `names`: those that can be played, as far as is known; `refused`: name to reason, of the others.
     """
 
     def __init__(
@@ -200,6 +204,13 @@ class Shelf:
                 self._subject(name)
                 self.names.append(name)
             except Exception as error:  # a student's model can raise anything
+                self.refuse(name, error)
+        for name in list(self.names):  # the first that can be played is the one that a page opens with
+            try:
+                self.player(name)
+                break
+            except Exception as error:
+                self.names.remove(name)
                 self.refuse(name, error)
 
     def refuse(self, name: str, error: Exception) -> None:

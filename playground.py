@@ -14,6 +14,7 @@ import argparse
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -55,17 +56,12 @@ clear();
 # --- The page -----------------------------------------------------------------------------------
 
 
-def import_gradio() -> ModuleType:
-    """gradio, told to ask no other host. Raises: LabError where it is not installed."""
-    os.environ |= {
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    # It looks at its own page when it starts, which no proxy needs to carry.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
-        filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1"))
-    )
+def import_gradio(folder: str) -> ModuleType:
+    """gradio, told to ask no other host and to keep its files in `folder`. Raises: LabError without it."""
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+    # It looks at its own page when it starts: a proxy need not carry that.
+    direct = filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(direct)
     try:
         import gradio
     except ImportError as error:
@@ -99,39 +95,54 @@ class Page:
             ):
                 with gr.Tab(title), gr.Row():
                     tab()
-            outputs = [*self.radios, about]
-            self.wire("about", [self.blocks.load, self.model.change], self.about, [self.model], outputs)
+            triggers = [self.blocks.load, self.model.change]
+            self.wire("about", triggers, self.about, [self.model], about, self.radios)
         self.looks = {"css": CSS, "theme": theme}
 
-    def about(self, name: str) -> list:
+    def about(self, name: str) -> tuple[list, str]:
         """Which radios are shown, and a line about the model."""
-        update = self.gr.update(visible=self.answers.shelf.player(name).has_labels)
-        return [*[update] * len(self.radios), self.answers.about(name)]
+        shown = {"visible": self.answers.shelf.player(name).has_labels}
+        return [shown] * len(self.radios), self.answers.about(name)
 
-    def wire(self, name: str, triggers: list, function: Callable, inputs: list, outputs: list) -> None:
-        """Answer events by `function`. What goes wrong becomes a line in the last of the outputs."""
+    def wire(
+        self,
+        name: str,
+        triggers: list,
+        function: Callable,
+        inputs: list,
+        out: Any,
+        updated: Sequence[Any] = (),
+    ) -> None:
+        """Answer events by `function`, in `out`. What goes wrong becomes a line there.
+
+        updated: components of which the function changes more; it returns a list of their new properties, and
+        the answer. It is the browser that changes them. Were it the server, it would keep a copy of each for
+        every change.
+        """
 
         def answer(*values: Any) -> Any:
             try:
-                return function(*values)
+                changes, html = function(*values) if updated else ([], function(*values))
             except LabError as error:
-                told = str(error)
+                changes, html = [{}] * len(updated), message(str(error))
             except Exception as error:  # a student's model can raise anything
-                told = f"{type(error).__name__}: {reason(error)}"
-            answers = [self.gr.skip()] * (len(outputs) - 1) + [message(told)]
-            return answers if len(answers) > 1 else answers[0]
+                changes, html = [{}] * len(updated), message(f"{type(error).__name__}: {reason(error)}")
+            return ([change | {"__type__": "update"} for change in changes], html) if updated else html
 
-        self.gr.on(
+        changes = [self.gr.JSON(visible=False)] if updated else []
+        event = self.gr.on(
             triggers,
             answer,
             inputs,
-            outputs,
+            [*changes, out],
             api_name=name,
             preprocess=False,  # what comes is checked by the answers, which say what they expect
-            trigger_mode="always_last",  # of what comes while an answer is computed, the latest is answered next
+            trigger_mode="always_last",  # of what comes meanwhile, the latest is answered next
             show_progress="hidden",
             queue=False,  # an answer takes milliseconds, and waiting for it by the queue as many again
         )
+        if updated:
+            event.then(None, changes, list(updated), js="(changes) => changes", show_progress="hidden")
 
     # --- Parts of tabs ---
 
@@ -173,7 +184,7 @@ class Page:
         with self.results():
             out = self.html("generated")
         triggers = [self.blocks.load, self.model.change, label.input, count.input, again.click]
-        self.wire("generate", triggers, self.answers.generate, [self.model, label, count], [out])
+        self.wire("generate", triggers, self.answers.generate, [self.model, label, count], out)
 
     def move_tab(self) -> None:
         """A slider for each of the first latents."""
@@ -193,25 +204,25 @@ class Page:
         with self.results():
             out = self.html("moved")
         triggers = [self.blocks.load, self.model.change, place.change, back.click]
-        self.wire("start", triggers, self.start, [self.model, place], [*sliders, label, out])
+        self.wire("start", triggers, self.start, [self.model, place], out, [*sliders, label])
         triggers = [label.input, *(slider.input for slider in sliders)]
-        self.wire("move", triggers, self.answers.move, [self.model, place, label, *sliders], [out])
+        self.wire("move", triggers, self.answers.move, [self.model, place, label, *sliders], out)
 
-    def start(self, name: str, place: Any) -> list:
+    def start(self, name: str, place: Any) -> tuple[list, str]:
         """The sliders and the label of an image's code, and the answer to them."""
         player, i = self.answers.image(name, place)
-        updates = [self.gr.update(visible=False, minimum=-3, maximum=3, value=0)] * LATENTS
+        changes = [{"visible": False}] * LATENTS
         values = [float(player.codes[i, latent]) for latent in player.order[:LATENTS]]
         for k, (latent, value) in enumerate(zip(player.order, values, strict=False)):
-            updates[k] = self.gr.update(
-                visible=True,
-                label=f"z{latent + 1} ({player.kl[latent]:.2f})",
-                minimum=math.floor(10 * min(player.low[latent], value)) / 10,
-                maximum=math.ceil(10 * max(player.high[latent], value)) / 10,
-                value=round(value, 2),
-            )
+            changes[k] = {
+                "visible": True,
+                "label": f"z{latent + 1} ({player.kl[latent]:.2f})",
+                "minimum": math.floor(10 * min(player.low[latent], value)) / 10,
+                "maximum": math.ceil(10 * max(player.high[latent], value)) / 10,
+                "value": round(value, 2),
+            }
         label = int(player.labels[i])
-        return [*updates, label, self.answers.move(name, place, label, *values)]
+        return [*changes, {"value": label}], self.answers.move(name, place, label, *values)
 
     def draw_tab(self) -> None:
         """Draw a digit, see what the model makes of it."""
@@ -221,7 +232,7 @@ class Page:
         with self.results():
             out = self.html("read")
         triggers = [self.blocks.load, self.model.change, drawing.input, label.input]
-        self.wire("read", triggers, self.answers.read, [self.model, drawing, label], [out])
+        self.wire("read", triggers, self.answers.read, [self.model, drawing, label], out)
 
     def walk_tab(self) -> None:
         """From one image or drawing to another."""
@@ -239,7 +250,7 @@ class Page:
             share = gr.Slider(0, 1, value=0.5, step=0.01, label="Place on the way")
             out = self.html("walked")
         triggers = [self.blocks.load, self.model.change, share.input, *(end.input for end in ends)]
-        self.wire("walk", triggers, self.answers.walk, [self.model, share, *ends], [out])
+        self.wire("walk", triggers, self.answers.walk, [self.model, share, *ends], out)
 
     def compare_tab(self) -> None:
         """The same image and the same label, side by side."""
@@ -251,7 +262,7 @@ class Page:
         with self.results():
             out = self.html("compared")
         triggers = [self.blocks.load, chosen.change, place.change, label.input]
-        self.wire("compare", triggers, self.answers.compare, [chosen, place, label], [out])
+        self.wire("compare", triggers, self.answers.compare, [chosen, place, label], out)
 
 
 # --- Command line -------------------------------------------------------------------------------
@@ -292,56 +303,42 @@ def parse_args() -> argparse.Namespace:
 
 def make_shelf(args: argparse.Namespace) -> play.Shelf:
     """The checkpoints that the options ask for. Raises: LabError if none of them can be played."""
-    if args.checkpoint_path:
-        paths = {str(path): path for path in args.checkpoint_path}
-    else:
-        paths = play.find_checkpoints(args.output_dir)
+    paths = {str(path): path for path in args.checkpoint_path or ()} or play.find_checkpoints(args.output_dir)
+    command = "python train.py --task Genwithlabel makes one"
     if not paths:
-        raise LabError(
-            f"there is no best.pt in {args.output_dir}/: python train.py --task Genwithlabel makes one"
-        )
+        raise LabError(f"there is no best.pt in {args.output_dir}/: {command}")
     shelf = play.Shelf(paths, args.split, args.data_dir, choose_device(args.device))
-    for name in list(shelf.names):  # the first that can be played is the one that the page opens with
-        try:
-            shelf.player(name)
-            break
-        except Exception as error:  # a student's model can raise anything
-            shelf.names.remove(name)
-            shelf.refuse(name, error)
-    for name, why in shelf.refused.items():
-        print(f"{name} can't be played: {why}", file=sys.stderr)
+    refused = [f"{name} can't be played: {why}" for name, why in shelf.refused.items()]
     if not shelf.names:
-        raise LabError(
-            "none of the checkpoints can be played: python train.py --task Genwithlabel makes one that can"
-        )
+        raise LabError(f"{'; '.join(refused)}; {command} that can")
+    print("".join(f"{line}\n" for line in refused), end="", file=sys.stderr)
     return shelf
 
 
 def main() -> None:
     """Find the checkpoints, open the page, serve it until Ctrl+C."""
     args = parse_args()
-    gr = import_gradio()
-    page = Page(gr, Answers(make_shelf(args)))
-    try:
-        _, url, public = page.blocks.launch(
-            server_name="127.0.0.1",
-            server_port=args.port,
-            share=args.share,
-            quiet=True,
-            prevent_thread_lock=True,
-            ssr_mode=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            run_history=False,
-            footer_links=[],
-            **page.looks,
-        )
-    except OSError as error:
-        raise LabError(
-            f"can't listen on port {args.port}, which may be in use: name another by --port"
-        ) from error
-    print(f"the page: {public or url} (Ctrl+C ends it)", flush=True)
-    page.blocks.block_thread()
+    with tempfile.TemporaryDirectory(prefix="playground-") as folder:
+        answers = Answers(make_shelf(args))
+        page = Page(import_gradio(folder), answers)
+        try:
+            _, url, public = page.blocks.launch(
+                server_name="127.0.0.1",
+                server_port=args.port,
+                share=args.share,
+                quiet=True,
+                prevent_thread_lock=True,
+                ssr_mode=False,
+                mcp_server=False,
+                enable_monitoring=False,
+                run_history=False,
+                footer_links=[],
+                **page.looks,
+            )
+        except OSError as error:
+            raise LabError(f"port {args.port} is in use, or not allowed: name another by --port") from error
+        print(f"the page: {public or url} (Ctrl+C ends it)", flush=True)
+        page.blocks.block_thread()
 
 
 if __name__ == "__main__":

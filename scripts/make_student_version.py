@@ -79,6 +79,7 @@ BLANKS = {
 # What students get: all that the main job, the self-check and their own tests need.
 SHIPPED = [
     *(".gitignore", "LICENSE", "pyproject.toml", "requirements.txt", "requirements-test.txt"),
+    *("requirements-playground.txt", "playground.py", "answers.py", "play.py"),
     *("train.py", "inference.py", "grade.py", "check.py", "rungs.py", "probes.py", "mistakes.py"),
     *("options.py", "runs.py", "trainer.py", "watch.py", "distributed.py", "checkpoint.py", "steps.py"),
     *("model.py", "metrics.py", "classifier.py", "data_utils.py", "data_sources.py", "common.py"),

@@ -1,0 +1,534 @@
+"""`playground.py`: what it computes, against the model's own calls; and the page, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browser import browser, open_page  # noqa: F401
+from conftest import MNIST_DIR, REPO, fail
+from PIL import Image
+from scipy.ndimage import center_of_mass
+
+import play
+import submission
+from answers import BEST, Answers
+from checkpoint import Subject, build_model, load_checkpoint, save_checkpoint
+from common import LabError
+from data_utils import MNISTDataset
+
+pytestmark = pytest.mark.xdist_group("playground")  # one server for all
+CPU = torch.device("cpu")
+NASTY = "<b>${1 + 1}{{value}}"  # the name of a folder
+
+
+@pytest.fixture(scope="module")
+def lab(main_job: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The main job's folder with checkpoints beside its own that can't be played. Tests work in it."""
+    folder = tmp_path_factory.mktemp("playground") / "lab"
+    shutil.copytree(main_job, folder)
+    good = load_checkpoint(folder / "outputs/VAE0label/best.pt")
+    config = good["config"]
+    spoiled = {
+        "other_weights": good
+        | {"config": config | {"model_args": config["model_args"] | {"latent_dim": 13}}},
+        "other_options": good | {"config": config | {"model_args": {"latent_dim": 12, "depth": 5}}},
+        "colour": good | {"config": config | {"dataset": "cifar10"}},
+        NASTY: good,
+    }
+    for name, checkpoint in spoiled.items():
+        (folder / "outputs" / name).mkdir()
+        save_checkpoint(folder / "outputs" / name / "best.pt", checkpoint)
+    (folder / "outputs" / NASTY / "best.pt").write_bytes(b"no checkpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("VAE_LAB_DATA", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shelf(lab: Path) -> play.Shelf:
+    return play.Shelf(play.find_checkpoints(lab / "outputs"), "valid", None, CPU)
+
+
+def model_of(lab: Path, task: str) -> torch.nn.Module:
+    checkpoint = load_checkpoint(lab / "outputs" / task / "best.pt")
+    model = build_model(submission, task, checkpoint["config"]["model_args"])
+    model.load_state_dict(checkpoint["model"])
+    return model.eval()
+
+
+def as_uint8(images: torch.Tensor) -> np.ndarray:
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def png(array: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def drawing(height: int = 280, width: int = 280) -> np.ndarray:
+    """A thick 7, away from the middle."""
+    array = np.zeros((height, width), np.uint8)
+    array[40:60, 30:120] = 255
+    for i in range(100):
+        array[60 + i, 110 - i // 2 : 130 - i // 2] = 255
+    return array
+
+
+# --- What is computed ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(280, 280), (200, 400), (1999, 300)])
+def test_a_drawing_is_scaled_and_centred_as_mnist(size: tuple[int, int]) -> None:
+    image = play.fit(drawing(*size))
+    assert (image.dtype, image.shape) == (np.uint8, (28, 28))
+    rows, columns = np.nonzero(image)
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    assert np.ptp(rows) > np.ptp(columns) > 10  # the proportions are kept: 120 by 100
+    np.testing.assert_allclose(center_of_mass(image), 14, atol=0.51)  # in pixels, which are whole
+
+
+@pytest.mark.mnist
+def test_real_digits_enlarged_come_back(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = MNISTDataset("test", "mnist", MNIST_DIR).images[:200].numpy()
+    back = np.stack([play.fit(np.pad(image.repeat(9, 0).repeat(9, 1), (0, 99))) for image in images])
+    errors = np.square((back.astype(float) - images) / 255).mean(axis=(1, 2))
+    assert np.median(errors) < 0.001
+    assert errors.mean() < 0.005  # a centre of mass half way between two pixels may be rounded the other way
+
+
+def test_a_drawing_too_large_or_empty_is_told_so() -> None:
+    with pytest.raises(LabError, match="the drawing is 5,000 x 4,000 pixels, expected at most 2,000 a side"):
+        play.read_drawing(png(np.zeros((4000, 5000), np.uint8)))
+    with pytest.raises(LabError, match="the drawing is empty"):
+        play.fit(play.read_drawing(png(np.zeros((280, 280), np.uint8))))
+    for other in ("", "data:image/png;base64,AAAA", png(drawing())[:-200], 7, None):
+        with pytest.raises(LabError, match="the drawing can't be read"):
+            play.read_drawing(other)
+
+
+@pytest.mark.parametrize("task", ["VAE0label", "Genwithlabel"])
+def test_what_is_computed_is_what_the_model_says(lab: Path, shelf: play.Shelf, task: str) -> None:
+    player, model = shelf.player(task), model_of(lab, task)
+    image, labels = player.images[5], torch.arange(10)
+    x = torch.from_numpy(image).float()[None].repeat(10, 1, 1) / 255
+    with torch.no_grad():
+        mu, _ = model.encode(x, labels)
+        recon = as_uint8(model.decode(mu, labels))
+    errors = np.square((recon.astype(float) - image) / 255).mean(axis=(1, 2))
+    for label in (4, None):
+        reading = player.read(image, label)
+        i = int(errors.argmin()) if label is None else label
+        assert reading.label == (i if task == "Genwithlabel" else None)
+        np.testing.assert_allclose(reading.code, mu[i], rtol=1e-4, atol=1e-4)
+        assert np.abs(reading.recon.astype(int) - recon[i]).max() <= 1
+        assert reading.mse == pytest.approx(errors[i], abs=1e-4)
+    torch.manual_seed(3)
+    generated = player.generate(2, 6)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        np.testing.assert_array_equal(generated, as_uint8(model.generate(torch.full((6,), 2))))
+
+
+def test_a_walk_ends_at_the_reconstructions(shelf: play.Shelf) -> None:
+    player = shelf.player("Genwithlabel")
+    a, b = (player.read(player.images[i], int(player.labels[i])) for i in (0, 1))
+    assert a.label != b.label
+    path = player.walk(a, b, np.array([0, 0.25, 0.75, 1]))
+    np.testing.assert_array_equal(path[[0, 3]], [a.recon, b.recon])
+    middle = player.decode(np.stack([0.75 * a.code + 0.25 * b.code]), np.array([a.label]))
+    np.testing.assert_array_equal(path[1], middle[0])
+
+
+def test_latents_come_in_the_order_of_their_kl_and_sliders_reach_where_codes_are(shelf: play.Shelf) -> None:
+    player = shelf.player("VAE0label")
+    x = torch.from_numpy(player.images).float() / 255
+    with torch.no_grad():
+        mu, logvar = (value.double().numpy() for value in player.subject.model.encode(x))
+    kl = 0.5 * (np.exp(logvar) + mu**2 - 1 - logvar).mean(axis=0)
+    np.testing.assert_allclose(player.kl, kl, rtol=1e-4)
+    assert player.order == list(np.argsort(-kl))
+    z = mu + np.exp(logvar / 2) * np.random.default_rng(0).standard_normal(mu.shape)
+    outside = (z < player.low) | (z > player.high)
+    assert 0 < outside.mean() < 0.03
+
+
+class Minimal(torch.nn.Module):
+    """The contract's first five calls and no more."""
+
+    def encode(self, x: torch.Tensor, labels: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.flatten(1)[:, 400:403], torch.zeros(len(x), 3)
+
+    def decode(self, z: torch.Tensor, labels: Any = None) -> torch.Tensor:
+        return z.mean(dim=1)[:, None, None].expand(-1, 28, 28).sigmoid()
+
+    def forward(self, x: torch.Tensor, labels: Any = None) -> tuple[torch.Tensor, ...]:
+        return self.decode(self.encode(x)[0]), *self.encode(x)
+
+    def generate(self, labels: torch.Tensor) -> torch.Tensor:
+        return self.decode(torch.randn(len(labels), 3))
+
+
+def minimal(model: torch.nn.Module) -> play.Player:
+    subject = Subject("mine", Path("mine"), model, "VAE0label", 1, {"model_args": {"latent_dim": 3}})
+    return play.Player(subject, MNISTDataset("valid", "digits"), CPU)
+
+
+def test_a_students_model_needs_five_calls_only(lab: Path, shelf: play.Shelf) -> None:
+    player = minimal(Minimal())
+    assert sorted(player.order) == [0, 1, 2]
+    answers = Answers(shelf)
+    shelf.players["mine"], shelf.paths["mine"] = player, Path("mine")
+    try:
+        assert "7 generated, no label" in answers.generate("mine", 0, 7)
+        assert "the code of the sliders" in answers.move("mine", 0, 0, 1.0, 2.0, 3.0)
+        assert "z3" in answers.read("mine", png(drawing()), BEST)
+    finally:
+        del shelf.players["mine"], shelf.paths["mine"]
+
+
+def test_a_model_that_breaks_the_contract_is_told_how(lab: Path) -> None:
+    model = Minimal()
+    model.encode = lambda x, labels=None: x.flatten(1)[:, :3]
+    with pytest.raises(LabError, match=r"encode must return \(mu, logvar\), got Tensor"):
+        minimal(model)
+    model.encode = lambda x, labels=None: (x.flatten(1)[:, :3], x.flatten(1)[:, :2])
+    with pytest.raises(LabError, match=r"logvar must be .* of shape \[257, 3\], got .*\[257, 2\]"):
+        minimal(model)
+    model.encode = lambda x, labels=None: (x.flatten(1)[:, :3] / 0, x.flatten(1)[:, :3])
+    with pytest.raises(LabError, match="codes are nan or infinite"):
+        minimal(model)
+
+
+def test_what_cant_be_played_is_listed_with_its_reason(shelf: play.Shelf) -> None:
+    assert shelf.names == ["Genwithlabel", "VAE0label"]
+    reasons = {
+        "other_weights": "don't fit VAE in submission.py",
+        "other_options": "VAE in submission.py takes other options",
+        "colour": "its images are in colour",
+        NASTY: "is damaged, or not a checkpoint of this lab",
+    }
+    assert shelf.refused.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert reason in shelf.refused[name]
+
+
+# --- The command --------------------------------------------------------------------------------
+
+
+PLAY = ("playground.py", "--output_dir", "outputs/VAE0label")
+
+
+def test_mistakes(lab: Path, tmp_path: Path) -> None:
+    line = fail("playground.py", "--output_dir", "nowhere", cwd=lab)
+    assert "there is no best.pt in nowhere/: python train.py --task Genwithlabel makes one" in line
+    line = fail("playground.py", "--checkpoint_path", f"outputs/{NASTY}/best.pt", "lost.pt", cwd=lab)
+    assert "is damaged" in line
+    assert "there is no checkpoint lost.pt" in line
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = fail(
+            "playground.py", "--checkpoint_path", "outputs/VAE0label/best.pt", "--port", port, cwd=lab
+        )
+        assert f"port {port} is in use, or not allowed: name another by --port" in line
+    (tmp_path / "gradio.py").write_text("raise ImportError('no gradio')\n")
+    line = fail(*PLAY, cwd=lab, env={"PYTHONPATH": str(tmp_path)})
+    assert line == "error: the playground needs gradio: pip install -r requirements-playground.txt\n"
+
+
+# Run by Python when it starts: notes every other host that the process asks for.
+WATCH = """
+import os, sys
+def note(event, args):
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event == "socket.connect" and isinstance(args[1], tuple):
+        host = args[1][0]
+    else:
+        return
+    if str(host) not in ("127.0.0.1", "localhost", "::1", "None", "0.0.0.0"):
+        with open(os.environ["WATCHED"], "a") as file:
+            file.write(f"{event} {host}\\n")
+sys.addaudithook(note)
+"""
+
+
+class Server:
+    """A playground that runs, and what it asked for."""
+
+    def __init__(self, folder: Path, cwd: Path) -> None:
+        (folder / "sitecustomize.py").write_text(WATCH)
+        self.watched, self.temporary = folder / "watched", folder / "temporary"
+        self.watched.touch()
+        self.temporary.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        # A proxy that leads nowhere: a machine that needs one for the rest of the world still plays.
+        proxy = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY"), "http://192.0.2.1:9")
+        paths = {"PYTHONPATH": str(folder), "WATCHED": str(self.watched), "TMPDIR": str(self.temporary)}
+        self.env = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"} | proxy | paths
+        self.process = subprocess.Popen(
+            [sys.executable, str(REPO / "playground.py"), "--port", str(self.port)],
+            cwd=cwd, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.line = self.process.stdout.readline()
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def ask(self, name: str, *data: Any) -> str:
+        """An answer by the page's own interface: the last of its outputs."""
+        body = json.dumps({"data": data, "session_hash": "test"}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}gradio_api/run/{name}", body, headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as response:
+            return json.load(response)["data"][-1]
+
+    def memory(self) -> float:
+        """MiB in memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+@pytest.fixture(scope="module")
+def server(lab: Path, tmp_path_factory: pytest.TempPathFactory):
+    pytest.importorskip("gradio")
+    server = Server(tmp_path_factory.mktemp("server"), lab)
+    assert server.line == f"the page: {server.url} (Ctrl+C ends it)\n", server.process.communicate()
+    yield server
+    server.process.kill()
+    server.process.communicate()
+
+
+def test_bad_input_gets_a_line_and_the_page_lives_on(server: Server) -> None:
+    gen, digit = "Genwithlabel", png(drawing())
+    for question, told in {
+        ("generate", gen, 3, "five"): "samples: expected a number from 1 to 100, got five",
+        ("generate", gen, 3, 101): "samples: expected a number from 1 to 100, got 101",
+        ("generate", gen, 3, None): "samples: expected a number from 1 to 100, got nothing",
+        ("generate", gen, "x", 5): "digit: expected a number from 0 to 9, got x",
+        ("generate", "lost", 3, 5): "there is no checkpoint 'lost'",
+        ("start", gen, "abc"): "image: expected a number from 0 to 256, got abc",
+        ("start", gen, 1.5): "image: expected a whole number from 0 to 256, got 1.5",
+        ("move", gen, 0, 3, *["a"] * 10): "expected a number from -1e+06 to 1e+06, got a",
+        ("read", gen, png(np.zeros((5000, 5000), np.uint8)), BEST): "the drawing is 5,000 x 5,000 pixels",
+        ("read", gen, png(np.zeros((280, 280), np.uint8)), BEST): "the drawing is empty: draw a digit",
+        ("read", gen, "", BEST): "draw a digit in the black square",
+        ("read", gen, "<script>alert(1)</script>", BEST): "the drawing can't be read",
+        ("walk", gen, 2, 0, "", 1, ""): "the place on the way: expected a number from 0 to 1, got 2",
+        ("walk", gen, 0.5, 0, "", 999, ""): "image: expected a number from 0 to 256, got 999",
+        ("compare", "", 0, 1): "choose 1 to 6 checkpoints, not 0",
+    }.items():
+        answer = server.ask(*question)
+        assert answer.startswith('<p class="message"'), (question, answer)
+        assert told in answer.replace("&#x27;", "'"), (question, answer)
+    assert "read as a" in server.ask("read", gen, digit, BEST)
+    hostile = server.ask("generate", "<img src=x onerror=alert(1)>", 3, 5)
+    assert "<img" not in hostile
+
+
+def test_200_interactions_leave_memory_and_disk_as_they_were(server: Server) -> None:
+    rng = np.random.default_rng(0)
+
+    def interact(n: int) -> None:
+        for k in range(n):
+            name, sketch = ("Genwithlabel", "VAE0label")[k // 6 % 2], png(np.roll(drawing(), k % 60))
+            question = (
+                ("generate", name, k % 10, 20),
+                ("about", name),
+                ("start", name, k % 257),
+                ("move", name, k % 257, k % 10, *rng.normal(size=10)),
+                ("read", name, sketch, BEST),
+                ("walk", name, k % 100 / 100, k % 257, sketch, 3, ""),
+                ("compare", ["Genwithlabel", "VAE0label"], k % 257, k % 10),
+            )[k % 7]
+            assert "message" not in server.ask(*question), question
+
+    interact(70)  # what is made once
+    before = server.memory()
+    interact(200)
+    grown = server.memory() - before
+    print(f"memory: {before:.1f} MiB, 200 interactions later {grown:+.2f} MiB")
+    assert grown < 1
+    assert not [path for path in server.temporary.rglob("*") if path.is_file()]
+
+
+def test_the_server_asks_no_other_host(server: Server) -> None:
+    assert "20 generated" in server.ask("generate", "Genwithlabel", 3, 20)
+    assert server.watched.read_text() == ""
+    # The watch would see it.
+    code = (
+        "import socket\ntry: socket.create_connection(('192.0.2.1', 9), timeout=0.01)\nexcept OSError: pass"
+    )
+    watched = server.watched.with_name("control")
+    subprocess.run([sys.executable, "-c", code], env=server.env | {"WATCHED": str(watched)}, check=True)
+    assert "socket.connect 192.0.2.1" in watched.read_text()
+
+
+# --- In the browser -----------------------------------------------------------------------------
+
+
+def open_tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def draw(page: Any, canvas: Any, points: list[tuple[float, float]]) -> None:
+    box = canvas.bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+SEVEN = [(0.25, 0.25), (0.7, 0.25), (0.45, 0.85)]
+
+
+@pytest.fixture
+def visit(server: Server, open_page):  # noqa: F811
+    """The playground, opened. Afterwards: no other host was asked, and nothing went wrong."""
+    visit = open_page()
+    visit.page.goto(server.url)
+    visit.page.wait_for_selector("#generated img")
+    yield visit
+    assert visit.hosts == {"127.0.0.1"}
+    assert visit.errors == []
+
+
+def test_generate(visit) -> None:
+    page = visit.page
+    first = page.locator("#generated img").get_attribute("src")
+    page.get_by_role("button", name="Again").click()
+    page.wait_for_function("src => document.querySelector('#generated img').src !== src", arg=first)
+    page.locator("#generated figcaption", has_text="20 generated, label 0").wait_for()
+    page.get_by_role("tabpanel").get_by_label("7", exact=True).check()
+    page.locator("#generated figcaption", has_text="20 generated, label 7").wait_for()
+    box = page.get_by_role("tabpanel").locator("input[type=number]")
+    box.fill("500")
+    page.locator("#generated", has_text="samples: expected a number from 1 to 100, got 500").wait_for()
+    box.fill("30")
+    page.locator("#generated figcaption", has_text="30 generated, label 7").wait_for()
+
+
+def test_models_without_labels_and_what_cant_be_played(visit) -> None:
+    page = visit.page
+    refused = page.locator("#refused .message").all_inner_texts()
+    assert len(refused) == 4
+    assert any(
+        line.startswith(f"{NASTY} can't be played: outputs/{NASTY}/best.pt is damaged") for line in refused
+    )
+    page.get_by_label("Checkpoint", exact=True).click()
+    page.get_by_role("option", name="VAE0label").click()
+    page.locator("#about", has_text="It is given no labels").wait_for()
+    page.locator("#generated figcaption", has_text="no label").wait_for()
+    assert not page.get_by_text("Digit", exact=True).is_visible()
+
+
+def test_sliders_move_the_image_at_once_and_go_back(visit, shelf: play.Shelf) -> None:
+    page, player = visit.page, shelf.player("Genwithlabel")
+    open_tab(page, "Move")
+    moved = page.locator("#moved img").first
+    moved.wait_for()
+    page.wait_for_function(
+        "() => !document.querySelector('#moved').closest('.row').innerText.includes('z\\n')"
+    )
+    labels = page.locator("label:visible", has_text=re.compile(r"^z\d+ \(")).all_inner_texts()
+    assert [int(label[1:].split()[0]) - 1 for label in labels] == player.order[:10]
+    start = moved.get_attribute("src")
+    slider = page.locator("input[type=range]:visible").first
+    low, high = float(slider.get_attribute("min")), float(slider.get_attribute("max"))
+    code, first = player.codes[0].copy(), player.order[0]
+    assert low <= player.low[first] < player.high[first] <= high
+    slider.focus()
+    page.keyboard.press("Home")  # the lowest value
+    page.wait_for_function("src => document.querySelector('#moved img').src !== src", arg=start)
+    code[first] = low
+    expected = player.decode(code[None], player.labels[:1])[0]
+    data = base64.b64decode(moved.get_attribute("src").partition(",")[2])
+    assert np.abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - expected).max() <= 2
+    page.get_by_role("button", name="Back to the image's code").click()
+    page.wait_for_function("src => document.querySelector('#moved img').src === src", arg=start)
+
+
+def test_a_drawing_is_read_while_it_is_drawn_and_cleared(visit) -> None:
+    page = visit.page
+    open_tab(page, "Draw")
+    page.locator("#read", has_text="draw a digit in the black square").wait_for()
+    draw(page, page.locator(".drawing canvas:visible"), SEVEN)
+    page.locator("#read figcaption", has_text="reconstructed: mse 0.").wait_for()
+    assert page.locator("#read .bar").count() == 12
+    assert "read as a" in page.locator("#read").inner_text()
+    page.get_by_label("3", exact=True).locator("visible=true").check()
+    page.wait_for_function("() => !document.querySelector('#read').innerText.includes('read as a')")
+    page.get_by_role("button", name="Clear").locator("visible=true").click()
+    page.locator("#read", has_text="draw a digit in the black square").wait_for()
+
+
+def test_a_walk_between_images_and_drawings(visit) -> None:
+    page = visit.page
+    open_tab(page, "Walk")
+    page.locator("#walked figcaption", has_text="50% of the way").wait_for()
+    source = "() => document.querySelectorAll('#walked img')[{}].src"
+    before = [page.evaluate(source.format(i)) for i in (1, 2)]
+    draw(page, page.locator(".drawing canvas:visible").last, SEVEN)
+    page.wait_for_function(f"src => ({source.format(2)})() !== src", arg=before[1])
+    assert page.evaluate(source.format(1)) == before[0]
+    page.get_by_role("button", name="Clear").locator("visible=true").last.click()
+    page.wait_for_function(f"src => ({source.format(2)})() === src", arg=before[1])
+    page.get_by_label("From image").fill("")
+    page.locator("#walked", has_text="image: expected a number from 0 to 256, got nothing").wait_for()
+
+
+def test_checkpoints_side_by_side(visit, shelf: play.Shelf) -> None:
+    page = visit.page
+    open_tab(page, "Compare")
+    page.locator("#compared h4").nth(1).wait_for()
+    assert page.locator("#compared h4").all_inner_texts() == [
+        f"{name}: latent_dim 12" for name in shelf.names
+    ]
+    for name, text in zip(shelf.names, page.locator("#compared section").all_inner_texts(), strict=True):
+        player = shelf.player(name)
+        reading = player.read(player.images[0], int(player.labels[0]))
+        mse, ssim = map(float, re.search(r"mse ([\d.]+), ssim ([\d.]+)", text).groups())
+        assert (mse, ssim) == (pytest.approx(reading.mse, abs=2e-4), pytest.approx(reading.ssim, abs=2e-3))
+
+
+def test_two_sessions_share_nothing(visit, server: Server, open_page) -> None:  # noqa: F811
+    pages = [visit.page, open_page().page]
+    pages[1].goto(server.url)
+    pages[1].wait_for_selector("#generated img")
+    for page, place in zip(pages, (3, 5), strict=True):
+        open_tab(page, "Move")
+        page.get_by_label("Start from image").fill(str(place))
+        page.locator("#moved figcaption", has_text=f"image {place}, ").wait_for()
+    sources = [page.locator("#moved img").first.get_attribute("src") for page in pages]
+    pages[0].locator("input[type=range]:visible").first.focus()
+    pages[0].keyboard.press("End")
+    pages[0].wait_for_function("src => document.querySelector('#moved img').src !== src", arg=sources[0])
+    assert "image 3, " in pages[0].locator("#moved").inner_text()
+    pages[1].get_by_role("button", name="Back to the image's code").click()
+    pages[1].locator("#moved figcaption", has_text="image 5, ").wait_for()
+    assert pages[1].locator("#moved img").first.get_attribute("src") == sources[1]
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(server: Server, open_page) -> None:  # noqa: F811
+    page = open_page(width=390, height=800, color_scheme="dark").page
+    page.goto(server.url)
+    page.wait_for_selector("#generated img")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#generated img").bounding_box()["width"] > 250
