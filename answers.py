@@ -54,8 +54,9 @@ def picture(images: np.ndarray, caption: str, columns: int = 1, scale: int = 5) 
     grid = image_grid(images, columns, gap=0 if len(images) == 1 else 1, scale=1)
     source = "data:image/png;base64," + base64.b64encode(png_bytes(grid)).decode()
     caption = escape(caption)
-    image = f'<img src="{source}" width="{scale * grid.shape[1]}" alt="{caption}">'
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    width = scale * grid.shape[1]
+    image = f'<img src="{source}" width="{width}" alt="{caption}">'
+    return f'<figure style="width: {max(width, 120)}px">{image}<figcaption>{caption}</figcaption></figure>'
 
 
 def message(text: str) -> str:
