@@ -1,12 +1,12 @@
-"""`playground.py`: what it computes, against the model's own calls; and the page, in a real browser."""
+"""`playground.py`: the command, its server, and the page in a real browser."""
 
+# ruff: noqa: F811 (fixtures are imported, and named again by the tests that take them)
 from __future__ import annotations
 
 import base64
 import io
 import json
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,217 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from browser import browser, open_page  # noqa: F401
-from conftest import MNIST_DIR, REPO, fail
+from conftest import REPO, fail
 from PIL import Image
-from scipy.ndimage import center_of_mass
+from playing import NASTY, drawing, lab, png, shelf  # noqa: F401
 
 import play
-import submission
-from answers import BEST, Answers
-from checkpoint import Subject, build_model, load_checkpoint, save_checkpoint
-from common import LabError
-from data_utils import MNISTDataset
+from answers import BEST
 
 pytestmark = pytest.mark.xdist_group("playground")  # one server for all
-CPU = torch.device("cpu")
-NASTY = "<b>${1 + 1}{{value}}"  # the name of a folder
-
-
-@pytest.fixture(scope="module")
-def lab(main_job: Path, tmp_path_factory: pytest.TempPathFactory):
-    """The main job's folder with checkpoints beside its own that can't be played. Tests work in it."""
-    folder = tmp_path_factory.mktemp("playground") / "lab"
-    shutil.copytree(main_job, folder)
-    good = load_checkpoint(folder / "outputs/VAE0label/best.pt")
-    config = good["config"]
-    spoiled = {
-        "other_weights": good
-        | {"config": config | {"model_args": config["model_args"] | {"latent_dim": 13}}},
-        "other_options": good | {"config": config | {"model_args": {"latent_dim": 12, "depth": 5}}},
-        "colour": good | {"config": config | {"dataset": "cifar10"}},
-        NASTY: good,
-    }
-    for name, checkpoint in spoiled.items():
-        (folder / "outputs" / name).mkdir()
-        save_checkpoint(folder / "outputs" / name / "best.pt", checkpoint)
-    (folder / "outputs" / NASTY / "best.pt").write_bytes(b"no checkpoint")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("VAE_LAB_DATA", raising=False)
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def shelf(lab: Path) -> play.Shelf:
-    return play.Shelf(play.find_checkpoints(lab / "outputs"), "valid", None, CPU)
-
-
-def model_of(lab: Path, task: str) -> torch.nn.Module:
-    checkpoint = load_checkpoint(lab / "outputs" / task / "best.pt")
-    model = build_model(submission, task, checkpoint["config"]["model_args"])
-    model.load_state_dict(checkpoint["model"])
-    return model.eval()
-
-
-def as_uint8(images: torch.Tensor) -> np.ndarray:
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-
-
-def png(array: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def drawing(height: int = 280, width: int = 280) -> np.ndarray:
-    """A thick 7, away from the middle."""
-    array = np.zeros((height, width), np.uint8)
-    array[40:60, 30:120] = 255
-    for i in range(100):
-        array[60 + i, 110 - i // 2 : 130 - i // 2] = 255
-    return array
-
-
-# --- What is computed ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(280, 280), (200, 400), (1999, 300)])
-def test_a_drawing_is_scaled_and_centred_as_mnist(size: tuple[int, int]) -> None:
-    image = play.fit(drawing(*size))
-    assert (image.dtype, image.shape) == (np.uint8, (28, 28))
-    rows, columns = np.nonzero(image)
-    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
-    assert np.ptp(rows) > np.ptp(columns) > 10  # the proportions are kept: 120 by 100
-    np.testing.assert_allclose(center_of_mass(image), 14, atol=0.51)  # in pixels, which are whole
-
-
-@pytest.mark.mnist
-def test_real_digits_enlarged_come_back(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    images = MNISTDataset("test", "mnist", MNIST_DIR).images[:200].numpy()
-    back = np.stack([play.fit(np.pad(image.repeat(9, 0).repeat(9, 1), (0, 99))) for image in images])
-    errors = np.square((back.astype(float) - images) / 255).mean(axis=(1, 2))
-    assert np.median(errors) < 0.001
-    assert errors.mean() < 0.005  # a centre of mass half way between two pixels may be rounded the other way
-
-
-def test_a_drawing_too_large_or_empty_is_told_so() -> None:
-    with pytest.raises(LabError, match="the drawing is 5,000 x 4,000 pixels, expected at most 2,000 a side"):
-        play.read_drawing(png(np.zeros((4000, 5000), np.uint8)))
-    with pytest.raises(LabError, match="the drawing is empty"):
-        play.fit(play.read_drawing(png(np.zeros((280, 280), np.uint8))))
-    for other in ("", "data:image/png;base64,AAAA", png(drawing())[:-200], 7, None):
-        with pytest.raises(LabError, match="the drawing can't be read"):
-            play.read_drawing(other)
-
-
-@pytest.mark.parametrize("task", ["VAE0label", "Genwithlabel"])
-def test_what_is_computed_is_what_the_model_says(lab: Path, shelf: play.Shelf, task: str) -> None:
-    player, model = shelf.player(task), model_of(lab, task)
-    image, labels = player.images[5], torch.arange(10)
-    x = torch.from_numpy(image).float()[None].repeat(10, 1, 1) / 255
-    with torch.no_grad():
-        mu, _ = model.encode(x, labels)
-        recon = as_uint8(model.decode(mu, labels))
-    errors = np.square((recon.astype(float) - image) / 255).mean(axis=(1, 2))
-    for label in (4, None):
-        reading = player.read(image, label)
-        i = int(errors.argmin()) if label is None else label
-        assert reading.label == (i if task == "Genwithlabel" else None)
-        np.testing.assert_allclose(reading.code, mu[i], rtol=1e-4, atol=1e-4)
-        assert np.abs(reading.recon.astype(int) - recon[i]).max() <= 1
-        assert reading.mse == pytest.approx(errors[i], abs=1e-4)
-    torch.manual_seed(3)
-    generated = player.generate(2, 6)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        np.testing.assert_array_equal(generated, as_uint8(model.generate(torch.full((6,), 2))))
-
-
-def test_a_walk_ends_at_the_reconstructions(shelf: play.Shelf) -> None:
-    player = shelf.player("Genwithlabel")
-    a, b = (player.read(player.images[i], int(player.labels[i])) for i in (0, 1))
-    assert a.label != b.label
-    path = player.walk(a, b, np.array([0, 0.25, 0.75, 1]))
-    np.testing.assert_array_equal(path[[0, 3]], [a.recon, b.recon])
-    middle = player.decode(np.stack([0.75 * a.code + 0.25 * b.code]), np.array([a.label]))
-    np.testing.assert_array_equal(path[1], middle[0])
-
-
-def test_latents_come_in_the_order_of_their_kl_and_sliders_reach_where_codes_are(shelf: play.Shelf) -> None:
-    player = shelf.player("VAE0label")
-    x = torch.from_numpy(player.images).float() / 255
-    with torch.no_grad():
-        mu, logvar = (value.double().numpy() for value in player.subject.model.encode(x))
-    kl = 0.5 * (np.exp(logvar) + mu**2 - 1 - logvar).mean(axis=0)
-    np.testing.assert_allclose(player.kl, kl, rtol=1e-4)
-    assert player.order == list(np.argsort(-kl))
-    z = mu + np.exp(logvar / 2) * np.random.default_rng(0).standard_normal(mu.shape)
-    outside = (z < player.low) | (z > player.high)
-    assert 0 < outside.mean() < 0.03
-
-
-class Minimal(torch.nn.Module):
-    """The contract's first five calls and no more."""
-
-    def encode(self, x: torch.Tensor, labels: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
-        return x.flatten(1)[:, 400:403], torch.zeros(len(x), 3)
-
-    def decode(self, z: torch.Tensor, labels: Any = None) -> torch.Tensor:
-        return z.mean(dim=1)[:, None, None].expand(-1, 28, 28).sigmoid()
-
-    def forward(self, x: torch.Tensor, labels: Any = None) -> tuple[torch.Tensor, ...]:
-        return self.decode(self.encode(x)[0]), *self.encode(x)
-
-    def generate(self, labels: torch.Tensor) -> torch.Tensor:
-        return self.decode(torch.randn(len(labels), 3))
-
-
-def minimal(model: torch.nn.Module) -> play.Player:
-    subject = Subject("mine", Path("mine"), model, "VAE0label", 1, {"model_args": {"latent_dim": 3}})
-    return play.Player(subject, MNISTDataset("valid", "digits"), CPU)
-
-
-def test_a_students_model_needs_five_calls_only(lab: Path, shelf: play.Shelf) -> None:
-    player = minimal(Minimal())
-    assert sorted(player.order) == [0, 1, 2]
-    answers = Answers(shelf)
-    shelf.players["mine"], shelf.paths["mine"] = player, Path("mine")
-    try:
-        assert "7 generated, no label" in answers.generate("mine", 0, 7)
-        assert "the code of the sliders" in answers.move("mine", 0, 0, 1.0, 2.0, 3.0)
-        assert "z3" in answers.read("mine", png(drawing()), BEST)
-    finally:
-        del shelf.players["mine"], shelf.paths["mine"]
-
-
-def test_a_model_that_breaks_the_contract_is_told_how(lab: Path) -> None:
-    model = Minimal()
-    model.encode = lambda x, labels=None: x.flatten(1)[:, :3]
-    with pytest.raises(LabError, match=r"encode must return \(mu, logvar\), got Tensor"):
-        minimal(model)
-    model.encode = lambda x, labels=None: (x.flatten(1)[:, :3], x.flatten(1)[:, :2])
-    with pytest.raises(LabError, match=r"logvar must be .* of shape \[257, 3\], got .*\[257, 2\]"):
-        minimal(model)
-    model.encode = lambda x, labels=None: (x.flatten(1)[:, :3] / 0, x.flatten(1)[:, :3])
-    with pytest.raises(LabError, match="codes are nan or infinite"):
-        minimal(model)
-
-
-def test_what_cant_be_played_is_listed_with_its_reason(shelf: play.Shelf) -> None:
-    assert shelf.names == ["Genwithlabel", "VAE0label"]
-    reasons = {
-        "other_weights": "don't fit VAE in submission.py",
-        "other_options": "VAE in submission.py takes other options",
-        "colour": "its images are in colour",
-        NASTY: "is damaged, or not a checkpoint of this lab",
-    }
-    assert shelf.refused.keys() == reasons.keys()
-    for name, reason in reasons.items():
-        assert reason in shelf.refused[name]
-
 
 # --- The command --------------------------------------------------------------------------------
 
@@ -400,7 +198,7 @@ SEVEN = [(0.25, 0.25), (0.7, 0.25), (0.45, 0.85)]
 
 
 @pytest.fixture
-def visit(server: Server, open_page):  # noqa: F811
+def visit(server: Server, open_page):
     """The playground, opened. Afterwards: no other host was asked, and nothing went wrong."""
     visit = open_page()
     visit.page.goto(server.url)
@@ -508,7 +306,7 @@ def test_checkpoints_side_by_side(visit, shelf: play.Shelf) -> None:
         assert (mse, ssim) == (pytest.approx(reading.mse, abs=2e-4), pytest.approx(reading.ssim, abs=2e-3))
 
 
-def test_two_sessions_share_nothing(visit, server: Server, open_page) -> None:  # noqa: F811
+def test_two_sessions_share_nothing(visit, server: Server, open_page) -> None:
     pages = [visit.page, open_page().page]
     pages[1].goto(server.url)
     pages[1].wait_for_selector("#generated img")
@@ -526,7 +324,7 @@ def test_two_sessions_share_nothing(visit, server: Server, open_page) -> None:  
     assert pages[1].locator("#moved img").first.get_attribute("src") == sources[1]
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(server: Server, open_page) -> None:  # noqa: F811
+def test_on_a_phone_nothing_is_wider_than_the_screen(server: Server, open_page) -> None:
     page = open_page(width=390, height=800, color_scheme="dark").page
     page.goto(server.url)
     page.wait_for_selector("#generated img")
