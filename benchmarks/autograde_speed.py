@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from report import REPO, lab, machine
+from bench import REPO, lab, machine
 
 sys.path.insert(0, str(REPO / "tests"))
 import hostile

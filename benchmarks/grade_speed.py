@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench import REPO, lab, machine
 from PIL import Image
-from report import REPO, lab, machine
 from skimage.metrics import structural_similarity
 from torch.utils.data import DataLoader
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from report import REPO, machine, train_and_grade
+from bench import REPO, machine, train_and_grade
 from tqdm import tqdm
 
 from common import Parser, make_folder, markdown, number, run, write_file

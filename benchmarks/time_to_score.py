@@ -15,7 +15,7 @@ import shutil
 import statistics
 import time
 
-from report import REPO, machine, train_and_grade
+from bench import REPO, machine, train_and_grade
 
 from common import Parser, markdown, number, run
 from data_utils import add_data_dir_option, add_dataset_option, prepare

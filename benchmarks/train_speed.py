@@ -33,8 +33,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench import machine
 from PIL import Image
-from report import machine
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode

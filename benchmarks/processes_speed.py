@@ -1,0 +1,74 @@
+"""One training by one process and by two: `torchrun --nproc_per_node 2 train.py` on this machine.
+
+    python benchmarks/processes_speed.py --data_dir FOLDER_OF_MNIST
+
+An epoch of each task's default, as `log.jsonl` has it (training and validation, without the start of the
+processes), by one process on one thread, by one on two threads, and by two of one thread each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import REPO, machine
+
+from common import TASKS, LabError, Parser, markdown, number, read_json, run
+from data_utils import add_data_dir_option, add_dataset_option
+
+WAYS = {"1 process, 1 thread": (1, 1), "1 process, 2 threads": (1, 2), "2 processes, 1 thread each": (2, 1)}
+
+
+def epochs(folder: Path, task: str, processes: int, threads: int, options: list[str]) -> list[float]:
+    """Train two epochs. Returns: the seconds of each."""
+    script = [
+        str(REPO / "train.py"),
+        "--task",
+        task,
+        "--epochs",
+        "2",
+        "--overwrite",
+        "--output_dir",
+        str(folder),
+    ]
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launcher, *script, *options]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{' '.join(command)} failed: {done.stderr}")
+    return [json.loads(line)["seconds"] for line in (folder / task / "log.jsonl").read_text().splitlines()]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("--runs", type=number(int, 1, 100), default=2, help="of two epochs each (default: 2)")
+    add_dataset_option(parser)
+    add_data_dir_option(parser)
+    args = parser.parse_args()
+    options = ["--dataset", args.dataset, *(["--data_dir", str(args.data_dir)] if args.data_dir else [])]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for task in TASKS:
+            seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+            for _ in range(args.runs):
+                for way, (processes, threads) in WAYS.items():
+                    seconds[way] += epochs(Path(folder), task, processes, threads, options)
+            megabytes = 4 * read_json(Path(folder, task, "config.json"))["parameters"] / 1e6
+            alone = statistics.median(seconds["1 process, 1 thread"])
+            for way, values in seconds.items():
+                median = statistics.median(values)
+                row = [task, way, f"{median:.1f} s", f"{min(values):.1f} to {max(values):.1f} s"]
+                rows.append([*row, f"{alone / median:.2f}", f"{megabytes:.1f} MB"])
+    print(machine())
+    print(markdown(["task", "", "an epoch, median", "range", "faster by", "gradients a step"], rows))
+
+
+if __name__ == "__main__":
+    run(main)
