@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,16 @@ class Usage:
     tmp_files: int = 0
 
 
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[int]:
+    """A folder's file descriptor: it stays that folder's while a process moves into its sandbox."""
+    descriptor = os.open(folder, os.O_PATH)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def usage(pid: int) -> Usage:
     """What `pid` and its descendants use now. Those that end meanwhile are left out."""
     total, pids = Usage(), [pid]
@@ -152,10 +162,10 @@ def usage(pid: int) -> Usage:
             total.cpu_s += sum(map(int, times)) / tick
             for task in (folder / "task").iterdir():
                 pids += [int(child) for child in (task / "children").read_text().split()]
-            tmp = folder / "root" / "tmp"
-            if tmp.stat().st_dev != own_tmp:  # the sandbox's: a file without content takes memory too
-                counts = os.statvfs(tmp)
-                total.tmp_files = max(total.tmp_files, counts.f_files - counts.f_ffree)
+            with opened(folder / "root" / "tmp") as tmp:
+                if os.fstat(tmp).st_dev != own_tmp:  # the sandbox's: a file without content takes memory too
+                    counts = os.fstatvfs(tmp)
+                    total.tmp_files = max(total.tmp_files, counts.f_files - counts.f_ffree)
     return total
 
 

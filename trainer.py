@@ -189,8 +189,12 @@ class Trainer:
             check_output(f"{name}, a mean over the batch,", term, ())
         return torch.stack(terms)
 
-    def train_epoch(self, bar: tqdm, terms_of: Callable) -> dict[str, float]:
-        """One pass over the training images. Returns: the mean of each loss term."""
+    def train_epoch(self, bar: tqdm, terms_of: Callable | None = None) -> dict[str, float]:
+        """One pass over the training images. Returns: the mean of each loss term.
+
+        terms_of: `parallel_terms()`; not needed by a process on its own.
+        """
+        terms_of = terms_of or self.loss_terms
         self.model.train()
         sums, window = np.zeros(3), []
         step = self.epoch * self.steps_per_epoch

@@ -140,7 +140,7 @@ def run_command(
     """Run `python <args>` in `cwd`, the script taken from `repo`. VAE_LAB_DATA is not passed on."""
     environment = without_data() | (env or {})
     argv = [str(repo / str(args[0])), *map(str, args[1:])]
-    if hasattr(os, "fork") and not kwargs:
+    if hasattr(os, "fork") and not kwargs and "PYTHONPATH" not in environment:
         return Forked(argv, cwd, environment).wait(timeout)
     return subprocess.run(
         [sys.executable, *argv],

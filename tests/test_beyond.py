@@ -72,6 +72,6 @@ def test_compressed_codes_reconstruct_better_than_the_encoders(model, batch) -> 
 
 
 def test_the_command_line_knows_every_prior() -> None:
-    """train.py lists them itself: the students' version has no prior.py."""
-    choices = re.search(r'"--prior",\n +choices=\((.*)\)', (REPO / "train.py").read_text())[1]
+    """options.py lists them itself: the students' version has no prior.py."""
+    choices = re.search(r'"--prior",\n +choices=\((.*)\)', (REPO / "options.py").read_text())[1]
     assert re.findall(r'"(\w+)"', choices) == sorted(PRIORS)

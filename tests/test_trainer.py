@@ -164,7 +164,7 @@ def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
     command = [sys.executable, str(REPO / "train.py"), *SMALL[1:], "--epochs", "100000"]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
-        while not (tmp_path / "outputs/Genwithlabel/last.pt").exists():
+        while not (tmp_path / "outputs/Genwithlabel/log.jsonl").exists():
             time.sleep(0.05)
         for option in ("--resume", "--overwrite"):
             line = fail(*SMALL, option, cwd=tmp_path)
