@@ -84,15 +84,15 @@ def test_eval_mode_decodes_mu_and_train_mode_samples(model, batch) -> None:
 
 
 def test_samples_have_the_posteriors_moments(model, batch) -> None:
-    x, labels = (t[:1].repeat_interleave(20_000, dim=0) for t in batch)
+    x, labels = (t[:1].repeat_interleave(5_000, dim=0) for t in batch)
     codes = []
     model.decode = lambda z, labels=None: codes.append(z) or x[: len(z)]
     model.train()
     _, mu, logvar = model(x, labels)
-    # The mean of n samples is within 5 sigma / sqrt(n) of mu; the deviation within 2.5 % of sigma.
+    # The mean of n samples is within 5 sigma / sqrt(n) of mu; the deviation within 5 % of sigma.
     std = (0.5 * logvar[0]).exp()
-    assert ((codes[0].mean(dim=0) - mu[0]).abs() < 5 * std / 20_000**0.5).all()
-    torch.testing.assert_close(codes[0].std(dim=0), std, rtol=0.025, atol=0)
+    assert ((codes[0].mean(dim=0) - mu[0]).abs() < 5 * std / 5_000**0.5).all()
+    torch.testing.assert_close(codes[0].std(dim=0), std, rtol=0.05, atol=0)
 
 
 def test_gradient_reaches_every_weight(model, batch) -> None:

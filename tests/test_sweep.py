@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import REPO, Forked, fail, rows, without_data
 
+pytestmark = pytest.mark.xdist_group("sweep")  # one worker: they share a sweep
 # As scripts/sweep.sh sets it: what a run gives depends on the number of threads.
 GRID = {"DATASET": "digits", "ARCH": "mlp", "EPOCHS": "1", "OMP_NUM_THREADS": "1"}
 SMALL = GRID | {"TASK": "VAE0label", "LATENT_DIM": "3 5", "SEED": "1 2"}
@@ -99,7 +100,7 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     assert "2/2 VAE0label-arch=mlp-prior=class_mean" in again.stdout  # tried again, once
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_at_any_time_the_table_is_the_same(swept: Path, tmp_path: Path, how: int) -> None:
     run = Forked([str(REPO / "sweep.py")], tmp_path, without_data() | SMALL | {"JOBS": "2"})
     root = tmp_path / "outputs" / "sweep"
