@@ -20,19 +20,21 @@ from checkpoint import load_checkpoint
 from common import LabError, Parser, markdown, number, run
 from data_utils import add_data_dir_option
 
-# Moves a slider and waits until the part of the page that shows the answer has changed. Returns: ms.
+# Moves a slider and waits for another picture in the part of the page that shows the answer. Returns: ms.
 MOVE = """
 ([shown, nth, share]) => new Promise((resolve) => {
   const sliders = [...document.querySelectorAll("input[type=range]")].filter((one) => one.offsetParent);
   const slider = sliders[nth], low = +slider.min, high = +slider.max;
   const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
-  const start = performance.now();
-  new MutationObserver((_, observer) => {
-    observer.disconnect();
-    resolve(performance.now() - start);
-  }).observe(document.querySelector(shown), { childList: true, subtree: true, attributes: true });
+  const pictures = () => [...document.querySelectorAll(`${shown} img`)].map((image) => image.src).join();
+  const before = pictures(), start = performance.now();
+  const look = () => {
+    if (pictures() === before) requestAnimationFrame(look);
+    else resolve(performance.now() - start);
+  };
   set.call(slider, low + share * (high - low));
   slider.dispatchEvent(new Event("input", { bubbles: true }));
+  look();
 })
 """
 EVENTS = {"Move": ("#moved", "a slider of a latent"), "Walk": ("#walked", "the place on the way, 12 images")}
