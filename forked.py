@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # What the commands import, sooner or later. Nothing is computed here: a copy would lack the threads.
+import jinja2  # noqa: F401
 import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.figure  # noqa: F401
 import PIL.Image  # noqa: F401
 import skimage.metrics  # noqa: F401
-import sklearn.datasets  # noqa: F401
 import torch._dynamo  # noqa: F401 every optimizer imports it
 import torch.quasirandom  # noqa: F401
 import tqdm  # noqa: F401

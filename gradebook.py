@@ -21,7 +21,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from common import TASKS, LabError, make_folder, read_json, write_file, write_json
+from common import TASKS, LabError, make_folder, printable, read_json, write_file, write_json
 from grader import STATUSES
 from metrics import max_score, score_terms
 from submissions import file_name
@@ -33,7 +33,7 @@ Grade = dict[str, Any]
 
 def one_line(text: str, most: int = 500) -> str:
     """Text from a submission, fit for a cell of a table: printable, not too long, and not a formula."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+    text = printable(text, most)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 

@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -250,12 +251,14 @@ def start_worker(todo: list[Configuration], root: Path, settings: Mapping[str, A
         pass
     except (LabError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
 
-def work_together(todo: list[Configuration], root: Path, settings: dict[str, Any]) -> None:
-    """Work with JOBS processes, and show how far they are."""
+def work_together(todo: list[Configuration], root: Path, settings: dict[str, Any]) -> int:
+    """Work with JOBS processes, and show how far they are. Returns: how many of them broke off."""
     done = sum(is_done(root / configuration.name) for configuration in todo)
     print(
         f"{len(todo)} configurations, {done} of them done, {settings['JOBS']} at once, in {root}/", flush=True
@@ -271,6 +274,7 @@ def work_together(todo: list[Configuration], root: Path, settings: dict[str, Any
                 bar.write(f"{n}/{len(todo)} {line.rstrip()}")
                 sys.stdout.flush()
                 bar.update()
+        return sum(os.waitpid(worker, 0)[1] != 0 for worker in workers)
     except KeyboardInterrupt:
         for worker in workers:
             os.kill(worker, signal.SIGTERM)
@@ -290,9 +294,14 @@ def main() -> None:
     except argparse.ArgumentTypeError as error:
         raise LabError(f"JOBS: {error}") from error
     todo = own_share(read_grid(os.environ), os.environ)
+    if not todo:
+        print("nothing to do: the array has more tasks than the grid has configurations")
+        return
     root = make_folder(Path(settings["OUTPUT_DIR"] or "outputs/sweep"))
-    work_together(todo, root, settings)
+    broken = work_together(todo, root, settings)
     summarise(root)
+    if broken:
+        raise LabError(f"{broken} of the processes broke off: the same command goes on")
 
 
 if __name__ == "__main__":

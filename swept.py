@@ -22,7 +22,7 @@ def read_results(root: Path) -> list[dict[str, Any]]:
     Raises: LabError if there is none.
     """
     rows = []
-    for path in root.glob(f"*/{RESULT}"):
+    for path in sorted(root.glob(f"*/{RESULT}")):
         try:
             result = read_json(path)
             row = {"task": result["task"], **result["options"], "status": result["status"]}
@@ -34,7 +34,7 @@ def read_results(root: Path) -> list[dict[str, Any]]:
         if good:
             rows.append(row)
         else:
-            print(f"note: {path} is damaged and left out: delete it to have this configuration done again")
+            print(f"note: {path} is damaged and left out: the same sweep does this configuration again")
     if not rows:
         raise LabError(f"{root} holds no result of a sweep: bash scripts/sweep.sh makes some")
     options = [key for row in rows for key in row if key not in ("task", "status", "reason", *QUALITY)]

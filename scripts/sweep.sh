@@ -22,7 +22,7 @@ for bin in "$here/.venv/bin" "$here/.venv/Scripts"; do
   if [ -d "$bin" ]; then export PATH="$bin:$PATH"; fi
 done
 
-cores=${SLURM_CPUS_PER_TASK:-$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')}
+cores=${SLURM_CPUS_ON_NODE:-$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')}
 if [[ ${JOBS:-1} =~ ^[1-9][0-9]*$ ]]; then # sweep.py says what is wrong with another
   threads=$((cores / ${JOBS:-1}))
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}

@@ -13,6 +13,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import sklearn.datasets  # noqa: E402, F401 most tests prepare the embedded digits
+
 import forked  # noqa: E402
 
 for line in sys.stdin:

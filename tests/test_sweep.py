@@ -142,6 +142,14 @@ def test_explore_shows_a_sweep_at_any_time(swept: Path, change) -> None:
     assert "holds no result of a sweep" in fail("explore.py", "sweep", "outputs", cwd=cwd)
 
 
+def test_an_array_may_have_more_tasks_than_there_are_configurations(tmp_path: Path) -> None:
+    array = {"ID": "7", "MIN": "0", "MAX": "7", "COUNT": "8"}
+    result = sweep(tmp_path, **SMALL, **{f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()})
+    assert result.returncode == 0, result.stderr
+    assert "nothing to do" in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
 MISTAKES = [
     ({}, "the grid is empty: set a variable, as in LATENT_DIM="),
     (
