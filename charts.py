@@ -34,6 +34,12 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks[:: -(-len(ticks) // 6) or 1]
 
 
+def short(tick: float) -> str:
+    """A number as a label that fits beside the axis."""
+    label = f"{tick:g}"
+    return label if len(label) <= 7 else f"{tick:.3g}"
+
+
 def thinned(count: int, most: int) -> list[int]:
     """At most `most` of the indices 0 to count - 1, evenly, the last among them."""
     return np.linspace(count - 1, 0, min(count, most)).round().astype(int)[::-1].tolist()
@@ -66,7 +72,7 @@ def line_chart(epochs: list[int], lines: dict[str, list[float]]) -> dict[str, An
     epoch_ticks = [tick for tick in linear_ticks(epochs[0], epochs[-1]) if tick == int(tick)]
     return {
         "x_ticks": [(place_x(tick), f"{tick:g}") for tick in epoch_ticks],
-        "y_ticks": [(place_y(tick), f"{tick:g}") for tick in ticks],
+        "y_ticks": [(place_y(tick), short(tick)) for tick in ticks],
         "lines": places,
         "dots": len(chosen) <= DOTS,
         "log": log,

@@ -60,7 +60,7 @@ def best(rows: list[dict[str, Any]]) -> str:
 def draw(task: str, rows: list[dict[str, Any]], path: Path) -> None:
     """The score and each of its terms (rows) against each variable (columns): all values, and their mean."""
     keys = swept(rows)
-    lines = {f"score (capped at {max_score(task):g})": [row["score_uncapped"] for row in rows]}
+    lines = {f"score\nbefore the cap of {max_score(task):g}": [row["score_uncapped"] for row in rows]}
     terms = [score_terms(task, row) for row in rows]
     for i, (formula, _, _) in enumerate(terms[0]):
         lines[formula] = [each[i][1] for each in terms]
@@ -79,7 +79,7 @@ def draw(task: str, rows: list[dict[str, Any]], path: Path) -> None:
             axes.plot(range(len(values)), means, "-", color="tab:orange")
             axes.grid(alpha=0.3)
             if column == 0:
-                axes.set_ylabel(label.replace(" max", "\nmax").replace(" (", "\n("), fontsize=8)
+                axes.set_ylabel(label.replace(" max", "\nmax"), fontsize=8)
         grid[-1, column].set(xlabel=key, xticks=range(len(values)), xlim=(-0.5, len(values) - 0.5))
         grid[-1, column].set_xticklabels(
             [f"{value:g}" if isinstance(value, float) else value for value in values]
