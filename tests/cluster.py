@@ -87,7 +87,7 @@ class Cluster:
         )
         return {line.split()[0]: line.split()[1] for line in lines.splitlines()}
 
-    def wait(self, job: str, timeout: float = 120) -> None:
+    def wait(self, job: str, timeout: float = 240) -> None:
         """Wait until a job has ended, all of it without an error."""
         end = time.monotonic() + timeout
         while set(self.states(job).values()) != {"COMPLETED"}:

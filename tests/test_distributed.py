@@ -38,7 +38,7 @@ def processes(n: int, *args: object, cwd: Path, repo: Path = REPO) -> list[subpr
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}", "TORCHELASTIC_RESTART_COUNT": "0"}
     argv = [str(repo / "train.py"), *map(str, args)]
     ranks = [{"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"} for rank in range(n)]
-    return [run.wait(60) for run in [Forked(argv, cwd, env | rank) for rank in ranks]]
+    return [run.wait(120) for run in [Forked(argv, cwd, env | rank) for rank in ranks]]
 
 
 def assert_same_curves(one: Path, other: Path) -> None:
@@ -178,7 +178,7 @@ def test_torchrun_starts_again_where_a_killed_worker_left_off(tmp_path: Path) ->
         assert run.poll() is None, run.communicate()
         time.sleep(0.02)
     os.kill(max(workers(run.pid)), signal.SIGKILL)
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=240)
     assert run.returncode == 0, err
     resumed = int(out.partition("resumed: ")[2].partition(" of")[0])
     assert 3 <= resumed < 12
