@@ -233,9 +233,8 @@ def bubblewrap(
     for above in sorted({str(parent) for path in shown for parent in list(Path(path).parents)[:-1]}):
         line += ["--dir", above]
     for path, folder in shown.items():
-        if folder.is_symlink() and folder.parent == Path(
-            "/"
-        ):  # /lib -> usr/lib; what a .venv links to is shown
+        # /lib -> usr/lib stays a link; of a .venv that is one, what it links to is shown.
+        if folder.is_symlink() and folder.parent == Path("/"):
             line += ["--symlink", str(folder.readlink()), path]
         else:
             line += ["--ro-bind", str(folder), path]

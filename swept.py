@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 from common import TASKS, LabError, read_json, write_file
 from metrics import max_score, score_terms
-from workbench import as_table, new_figure
+from workbench import as_csv, as_table, figure_png, new_figure
 
 RESULT = "result.json"  # of a configuration that is done, or has failed
 QUALITY = ("score", "score_uncapped", "ssim", "mse", "fid", "bonus")
@@ -85,19 +83,13 @@ def draw(task: str, rows: list[dict[str, Any]], path: Path) -> None:
             [f"{value:g}" if isinstance(value, float) else value for value in values]
         )
     figure.suptitle(f"{task}: every configuration, and the mean of those that share a value", fontsize=10)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_file(path, buffer.getvalue())
+    write_file(path, figure_png(figure))
 
 
 def summarise(root: Path) -> None:
     """Write sweep.csv and a plot for each task; print the best configurations, and those that failed."""
     rows = read_results(root)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_file(root / "sweep.csv", buffer.getvalue())
+    write_file(root / "sweep.csv", as_csv(rows))
     written = [root / "sweep.csv"]
     for task in TASKS:
         done = [row for row in rows if row["task"] == task and row["status"] == "done"]

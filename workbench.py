@@ -142,18 +142,23 @@ class Workbench:
         """
         command, summary = self.args.command, rows if summary is None else summary
         path = self.root / "_".join([command, *option.replace("-", "").split()])
-        buffer = io.StringIO()
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
         write_file(path.with_suffix(".png"), figure_png(figure))
-        write_file(path.with_suffix(".csv"), buffer.getvalue())
+        write_file(path.with_suffix(".csv"), as_csv(rows))
         about = {"data": self.dataset, "seed": self.args.seed, **about}
         command = f"{command} {option}".strip()
         write_json(path.with_suffix(".json"), {"command": command, **about, "rows": summary})
         print(as_table(summary))
         print(f"wrote {path}.png, {path}.csv, {path}.json")
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV, with a column for each key that one of them has."""
+    buffer = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
