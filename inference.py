@@ -2,86 +2,79 @@
 
     python inference.py --checkpoint_path outputs/VAE0label/best.pt
 
-writes outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8 [10, 1000, 28, 28],
-`hyperparams.json`, and the pictures `recon.png` (originals above reconstructions) and `gen.png`.
-`grade.py` scores them.
+writes into the run's folder, outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8
+[10, 1000, 28, 28], `hyperparams.json`, and the pictures `recon.png` (originals above reconstructions) and
+`gen.png`. `grade.py` scores them.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from tqdm import tqdm
+from vaelab.cli import LabError, Parser, add_device_option, number, run
+from vaelab.config import MODEL_OPTIONS
+from vaelab.data.options import add_data_dir_option, add_split_option
+from vaelab.tasks import TASKS, task_name
 
-import submission
-from checkpoint import (
-    MODEL_CLASSES,
-    build_model,
-    choose_device,
-    load_checkpoint,
-    load_weights,
-)
-from common import (
-    TASKS,
-    Parser,
-    channels_last,
-    file_md5,
-    image_grid,
-    lock,
-    make_folder,
-    number,
-    png_bytes,
-    run,
-    task_name,
-    write_file,
-    write_json,
-    write_npy,
-)
-from data_utils import SPLITS, MNISTDataset, add_data_dir_option
-from metrics import GEN_PER_LABEL
-from steps import generate_all, reconstruct
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vaelab.checkpoint import Checkpoint
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options."""
     parser = Parser(description=__doc__)
-    parser.add_argument(
-        "--checkpoint_path", required=True, type=Path, help="a best.pt or last.pt of train.py"
-    )
-    parser.add_argument(
-        "--task", type=task_name, help=f"insist that the checkpoint is of this task: {' or '.join(TASKS)}"
-    )
-    parser.add_argument(
-        "--split",
-        choices=SPLITS,
-        default="valid",
-        help="the images to reconstruct: valid to tune on, test for what you report (default: valid)",
-    )
+    add = parser.add_argument
+    add("--checkpoint_path", required=True, type=Path, help="a best.pt or last.pt of train.py")
+    check = "stop unless the checkpoint is of this"
+    add("--task", type=task_name, metavar="TASK", help=f"{check} task: {' or '.join(TASKS)}")
+    add("--latent_dim", type=MODEL_OPTIONS["latent_dim"].parse, metavar="D", help=f"{check} latent_dim")
+    add_split_option(parser, "valid", "images to reconstruct: valid to tune on, test for what you report")
     add_data_dir_option(parser)
-    parser.add_argument(
-        "--output_dir", type=Path, default="outputs", help="root of what is written (default: outputs)"
+    add(
+        "--output_dir",
+        type=Path,
+        help="root of the outputs (default: the one that the checkpoint is in; outputs, if the checkpoint is "
+        "not in a folder of its task)",
     )
-    parser.add_argument("--save_png", action="store_true", help="also write a PNG file for each image")
-    parser.add_argument(
+    add("--save_png", action="store_true", help="also write a PNG file for each image")
+    add(
         "--skip_compress",
         action="store_true",
-        help="reconstruct from the encoder's mu, even if the model can improve on it: faster, scores less",
+        help="reconstruct from the encoder's mu, even if the model refines its codes: faster, scores less",
     )
-    parser.add_argument(
-        "--seed", type=number(int, 0), default=0, help="decides the generated images (default: 0)"
-    )
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="auto: the fastest"
-    )
-    return parser.parse_args()
+    add("--seed", type=number(int, 0), default=0, help="seed of the generated images (default: 0)")
+    add_device_option(parser)
+    return parser.parse_args(argv)
+
+
+def output_root(checkpoint_path: Path, task: str) -> Path:
+    """The root of the run that a checkpoint belongs to."""
+    folder = checkpoint_path.parent
+    return folder.parent if folder.resolve().name == task else Path("outputs")
+
+
+def check_latent_dim(checkpoint: Checkpoint, path: Path, latent_dim: int | None) -> None:
+    """Raise LabError if the checkpoint's latent_dim is not the one that was given."""
+    if latent_dim not in (None, checkpoint.config.latent_dim):
+        raise LabError(
+            f"{path} has latent_dim {checkpoint.config.latent_dim}, not {latent_dim}: leave --latent_dim out, "
+            "or name another checkpoint"
+        )
 
 
 def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
     """`recon/recon_<i>.png` and `gen/<label>/<i>.png`."""
+    from tqdm import tqdm
+
+    from vaelab.files import make_folder, write_file
+    from vaelab.images import channels_last, png_bytes
+
     make_folder(folder / "recon")
     for i, image in enumerate(tqdm(recon, desc="recon/*.png", disable=None)):
         write_file(folder / "recon" / f"recon_{i}.png", png_bytes(channels_last(image)), sync=False)
@@ -91,52 +84,51 @@ def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
             write_file(folder / "gen" / str(label) / f"{i}.png", png_bytes(channels_last(image)), sync=False)
 
 
-def write_pictures(folder: Path, images: np.ndarray, recon: np.ndarray, gen: np.ndarray) -> None:
-    """`recon.png`: rows of originals, each above its reconstructions. `gen.png`: a row a label."""
-    rows = [
-        row
-        for start in range(0, min(50, len(images)), 10)
-        for row in (images[start:][:10], recon[start:][:10])
-    ]
-    write_file(folder / "recon.png", png_bytes(image_grid(np.concatenate(rows), columns=10)))
-    write_file(folder / "gen.png", png_bytes(image_grid(np.concatenate(gen[:, :10]), columns=10)))
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the checkpoint's model, run it, write its outputs."""
+    args = parse_args(argv)
+    # Imported here: --help and a wrong option are answered before torch is loaded.
+    import torch
+    from tqdm import tqdm
 
+    import submission
+    from data_utils import MNISTDataset
+    from vaelab.checkpoint import load_checkpoint, load_model
+    from vaelab.device import choose_device
+    from vaelab.files import file_md5, lock, make_folder
+    from vaelab.inference import generate_all, reconstruct
+    from vaelab.metrics.fid import GEN_PER_LABEL
+    from vaelab.outputs import Hyperparams, write_outputs
 
-def main() -> None:
-    """Load the checkpoint's model, run it, write what it made."""
-    args = parse_args()
-    # Taken first: should training replace the checkpoint meanwhile, grade.py notices.
+    # Hash before loading, so that grade.py detects a checkpoint overwritten in the meantime.
     md5 = file_md5(args.checkpoint_path)
     checkpoint = load_checkpoint(args.checkpoint_path, args.task)
-    task, config = checkpoint["task"], checkpoint["config"]
-    dataset = MNISTDataset(args.split, config["dataset"], args.data_dir)
+    check_latent_dim(checkpoint, args.checkpoint_path, args.latent_dim)
+    task, config = checkpoint.task, checkpoint.config
+    dataset = MNISTDataset(args.split, config.dataset, args.data_dir)
     device = choose_device(args.device)
-    model = build_model(submission, task, config["model_args"]).to(device).eval()
-    load_weights(model, checkpoint, args.checkpoint_path)
+    loaded = load_model(submission, checkpoint, args.checkpoint_path, task, device)
     dataset.to(device)
-    print(f"{MODEL_CLASSES[task]} of epoch {checkpoint['epoch']}, {args.split} split of {dataset.source}")
+    name = TASKS[task].model_class
+    print(f"{name} of epoch {loaded.epoch}, {args.split} split of {dataset.source}")
 
     torch.manual_seed(args.seed)
-    latent_dim = config["model_args"]["latent_dim"]
     with tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
-        use_labels = task == "Genwithlabel"
-        recon = reconstruct(model, dataset, latent_dim, use_labels, args.skip_compress, bar)
-        gen = generate_all(model, recon.shape[1:], device, bar)
+        recon = reconstruct(loaded, dataset, args.skip_compress, bar)
+        gen = generate_all(loaded.model, recon.shape[1:], device, bar)
 
-    folder = make_folder(args.output_dir / task / args.split)
+    folder = make_folder((args.output_dir or output_root(args.checkpoint_path, task)) / task / args.split)
+    hyperparams = Hyperparams(
+        task, config.latent_dim, dataset.name, args.split, args.seed, str(args.checkpoint_path), md5
+    )
     with lock(folder):
-        # Written last, taken away first: outputs with a hyperparams.json are whole and of one model.
+        # Deleted first and written last: outputs with a hyperparams.json are complete and of one model.
         (folder / "hyperparams.json").unlink(missing_ok=True)
         for earlier in ("recon", "gen"):
             shutil.rmtree(folder / earlier, ignore_errors=True)
-        write_npy(folder / "recon.npy", recon)
-        write_npy(folder / "gen.npy", gen)
-        write_pictures(folder, dataset.images.cpu().numpy(), recon, gen)
         if args.save_png:
             write_pngs(folder, recon, gen)
-        hyperparams = {"task": task, "latent_dim": latent_dim, "dataset": dataset.name, "split": args.split}
-        hyperparams |= {"seed": args.seed, "checkpoint": str(args.checkpoint_path), "checkpoint_md5": md5}
-        write_json(folder / "hyperparams.json", hyperparams)
+        write_outputs(folder, dataset.images.cpu().numpy(), recon, gen, hyperparams)
     print(f"wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png")
 
 

@@ -46,7 +46,7 @@ def dense(in_dim: int, hidden_dim: int, out_dim: int, hidden_layers: int, activa
 
 
 class MLPEncoder(nn.Module):
-    """Images to `out_dim` numbers through dense layers."""
+    """Images to `out_dim` numbers through dense layers; `channels` is unused, it is an option of conv."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class MLPEncoder(nn.Module):
         cond_dim: int = 0,
         hidden_layers: int = 1,
         activation: str = "relu",
+        channels: int = 0,
     ) -> None:
         super().__init__()
         self.net = dense(math.prod(image_shape) + cond_dim, hidden_dim, out_dim, hidden_layers, activation)
@@ -66,7 +67,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """`in_dim` numbers to images through dense layers."""
+    """`in_dim` numbers to images through dense layers; `channels` is unused, it is an option of conv."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class MLPDecoder(nn.Module):
         cond_dim: int = 0,
         hidden_layers: int = 1,
         activation: str = "relu",
+        channels: int = 0,
     ) -> None:
         super().__init__()
         self.image_shape = image_shape
@@ -120,7 +122,7 @@ class ConvEncoder(nn.Module):
         cond_dim: int = 0,
         hidden_layers: int = 1,
         activation: str = "silu",
-        channels: int = 64,
+        channels: int = 32,
     ) -> None:
         super().__init__()
         self.image_shape = image_shape
@@ -152,7 +154,7 @@ class ConvDecoder(nn.Module):
         cond_dim: int = 0,
         hidden_layers: int = 1,
         activation: str = "silu",
-        channels: int = 64,
+        channels: int = 32,
     ) -> None:
         super().__init__()
         self.image_shape = image_shape

@@ -1,94 +1,133 @@
-"""Train one task's model.
+"""Train the model of one task.
 
     python train.py --task VAE0label          # the VAE
     python train.py --task Genwithlabel       # conditional generation
-    torchrun --nproc_per_node 2 train.py --task VAE0label     # by two processes, or on two GPUs
+    torchrun --nproc_per_node 2 train.py --task VAE0label     # in two processes, or on two GPUs
 
-The best model is in outputs/<task>/best.pt; inference.py takes it from there.
+The best model is written to outputs/<task>/best.pt, which inference.py reads.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import data_utils
-import distributed
-from common import TASKS, Parser, lock, make_folder, number, run, task_name
-from options import add_model_options, add_training_options
-from runs import train
+from vaelab.cli import Parser, add_device_option, number, run
+from vaelab.config import TRAINING_OPTIONS, add_model_options, add_training_options, model_options
+from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.tasks import TASKS, task_name
+
+if importlib.util.find_spec("beyond"):  # not in the students' version
+    from beyond import options as beyond_options
+else:
+    beyond_options = None
+
+if TYPE_CHECKING:
+    from vaelab.run import RunRequest
 
 
-def add_run_options(group: argparse._ArgumentGroup) -> None:
-    """Where and how it runs: none of these changes the result."""
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that don't change the result."""
+    group = parser.add_argument_group("run")
     add = group.add_argument
     add("--output_dir", default="outputs", help="the run goes to <output_dir>/<task>/ (default: outputs)")
-    add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="auto: the fastest there is")
+    add_device_option(group)
     add(
         "--keep_epochs",
         type=number(int, 1),
         nargs="+",
+        default=(),
         metavar="EPOCH",
-        help="keep the model of these epochs as well, as epoch_NNN.pt",
+        help="also keep the model of these epochs, as epoch_NNN.pt",
     )
-    add(
-        "--tensorboard",
-        action="store_true",
-        default=False,
-        help="write log and samples for TensorBoard as well, into <output_dir>/<task>/tensorboard/",
-    )
-    add(
-        "--live",
-        action="store_true",
-        default=False,
-        help="in a notebook (%%run train.py ...): show the curves, drawn anew as training goes on",
-    )
-    one_of = group.add_mutually_exclusive_group().add_argument
-    one_of(
-        "--test_run",
-        action="store_true",
-        default=False,
-        help="one batch of everything, into <output_dir>/test_run/<task>/",
-    )
-    one_of(
+    flag = {"action": "store_true", "default": False}
+    add("--tensorboard", **flag, help="also write a TensorBoard log, to <output_dir>/<task>/tensorboard/")
+    add("--live", **flag, help="in a notebook (%%run train.py ...): draw the loss curves during training")
+    exclusive = group.add_mutually_exclusive_group().add_argument
+    exclusive("--test_run", **flag, help="one batch of everything, to <output_dir>/test_run/<task>/")
+    exclusive(
         "--resume",
-        action="store_true",
-        default=False,
-        help="go on from last.pt, with the options it was started with; start if there is none yet",
+        **flag,
+        help="continue from last.pt with the options of the earlier start; start if there is none",
     )
-    one_of("--overwrite", action="store_true", default=False, help="replace the run that is there")
+    exclusive("--overwrite", **flag, help="replace an earlier run in the folder")
 
 
-def parse_args() -> argparse.Namespace:
-    """The options. Those that decide the result are there only if given; the rest is filled in later."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options. Those that decide the result are present only if they were given."""
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--task", required=True, type=task_name, help=f"one of {', '.join(TASKS)}")
-
-    add_model_options(parser.add_argument_group("model").add_argument)
-    add_training_options(parser.add_argument_group("training").add_argument)
+    names = ", ".join(TASKS)
+    parser.add_argument("--task", required=True, type=task_name, metavar="TASK", help=f"one of {names}")
+    add_model_options(parser)
+    add_training_options(parser)
+    if beyond_options:
+        beyond_options.add_options(parser)
     group = parser.add_argument_group("data")
-    data_utils.add_dataset_option(group)
-    data_utils.add_data_dir_option(group)
-    add_run_options(parser.add_argument_group("run"))
-    return parser.parse_args()
+    add_dataset_option(group)
+    add_data_dir_option(group)
+    add_run_options(parser)
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def make_request(args: argparse.Namespace) -> RunRequest:
+    """What the options ask for."""
+    from vaelab.run import RunRequest
+
+    given = vars(args)
+
+    def of(names: Any) -> dict[str, Any]:
+        return {name: given[name] for name in names if name in given}
+
+    beyond = {}
+    if beyond_options:
+        beyond = {
+            "beyond": beyond_options.read_options(given),
+            "beyond_given": beyond_options.chosen_additions(given),
+            "defaults": beyond_options.changed_defaults(given, args.task),
+        }
+    return RunRequest(
+        task=args.task,
+        folder=Path(args.output_dir, "test_run" if args.test_run else "", args.task),
+        training=of(TRAINING_OPTIONS),
+        model=of(model_options()),
+        **beyond,
+        dataset=args.dataset,
+        data_dir=given.get("data_dir"),
+        device=args.device,
+        resume=args.resume,
+        overwrite=args.overwrite or args.test_run,
+        test_run=args.test_run,
+        keep_epochs=args.keep_epochs,
+        callbacks=[name for name in ("tensorboard", "live") if given[name]],
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options and train."""
-    world = distributed.world()
-    with world.one_voice():
-        args = parse_args()
-        folder = Path(args.output_dir, "test_run" if args.test_run else "", args.task)
-        args.overwrite |= args.test_run
-        if world.restarts:  # after a process has died, torchrun starts all of them anew
-            args.resume, args.overwrite = True, False
-        with lock(make_folder(folder)) if world.first else nullcontext():
+    args = parse_args(argv)
+    # Imported here: --help and a wrong option are answered before torch is loaded.
+    import submission
+    from data_utils import MNISTDataset
+    from trainer import Trainer
+    from vaelab.distributed import find_world
+    from vaelab.files import lock, make_folder
+    from vaelab.run import LabModules, train
+
+    world = find_world()
+    with world.rank_zero_output():
+        request = make_request(args)
+        if world.restarts:  # after a process has died, torchrun starts all of them again
+            request.resume, request.overwrite = True, False
+        with lock(make_folder(request.folder)) if world.is_main_process else nullcontext():
             try:
-                train(args, folder, world)
+                train(request, LabModules(submission, Trainer, MNISTDataset), world)
             except KeyboardInterrupt:
-                print("\nstopped: the same command with --resume goes on", file=sys.stderr)
+                print("\nstopped: run the same command with --resume to continue", file=sys.stderr)
                 sys.exit(130)
 
 

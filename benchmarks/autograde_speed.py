@@ -24,9 +24,11 @@ from bench import REPO, lab, machine
 sys.path.insert(0, str(REPO / "tests"))
 import hostile
 
-from common import TASKS, LabError, Parser, markdown, number, run
-from data_utils import add_data_dir_option, add_dataset_option, load_split, prepare
-from sandbox import usage
+from apps.autograde.limits import usage
+from vaelab.cli import LabError, Parser, markdown, number, run
+from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.data.splits import load_split, prepare
+from vaelab.tasks import TASKS
 
 HOSTILE = ("endless loop", "fork bomb", "memory bit by bit", "100 GB file", "segfault", "syntax error")
 HOSTILE += ("a pickle bomb", "nan codes", "a zip file of a billion zeros", "a process left running")

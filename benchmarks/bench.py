@@ -17,7 +17,7 @@ sys.path.insert(0, str(REPO))
 
 import torch  # noqa: E402
 
-from common import LabError  # noqa: E402
+from vaelab.cli import LabError  # noqa: E402
 
 
 def machine() -> str:

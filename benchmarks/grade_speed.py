@@ -28,11 +28,16 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch.utils.data import DataLoader
 
-import metrics
 import submission
-from checkpoint import autocast, build_model, choose_precision, load_checkpoint, load_weights
-from common import LabError, Parser, markdown, number, run
-from data_utils import MNISTDataset, add_data_dir_option
+from data_utils import MNISTDataset
+from vaelab.checkpoint import load_checkpoint, load_weights
+from vaelab.cli import LabError, Parser, markdown, number, run
+from vaelab.contract import build_model
+from vaelab.data.options import add_data_dir_option
+from vaelab.device import autocast, choose_precision
+from vaelab.metrics.fid import GEN_PER_LABEL
+from vaelab.metrics.reconstruction import to_uint8
+from vaelab.metrics.score import score as compute_score
 
 TASK = "Genwithlabel"
 
@@ -73,13 +78,13 @@ def original_inference(args: argparse.Namespace, dataset: MNISTDataset) -> None:
         else:
             with autocast(precision, device):  # the model's own work is the same on both sides
                 codes = model.compress(x, labels)
-        for image in metrics.to_uint8(model.decode(codes, labels)).numpy():
+        for image in to_uint8(model.decode(codes, labels)).numpy():
             Image.fromarray(image).save(folder / "recon" / f"recon_{index}.png")
             index += 1
     torch.manual_seed(0)  # as inference.py's; the DataLoader has drawn from it
     for label in range(10):
         (folder / "gen" / str(label)).mkdir(parents=True)
-        images = metrics.to_uint8(model.generate(torch.full((metrics.GEN_PER_LABEL,), label))).numpy()
+        images = to_uint8(model.generate(torch.full((GEN_PER_LABEL,), label))).numpy()
         for i, image in enumerate(images):
             Image.fromarray(image).save(folder / "gen" / str(label) / f"{i}.png")
 
@@ -94,13 +99,13 @@ def original_grade(dataset: MNISTDataset, folder: Path, latent_dim: int) -> floa
         ssim += structural_similarity(recon, image, data_range=255) / len(images)
     fid = 0.0
     for label in range(10):
-        paths = (folder / "gen" / str(label) / f"{i}.png" for i in range(metrics.GEN_PER_LABEL))
+        paths = (folder / "gen" / str(label) / f"{i}.png" for i in range(GEN_PER_LABEL))
         generated = np.stack([np.array(Image.open(path)) for path in paths]) / 255.0
         real = images[labels == label] / 255.0
         (mean_g, var_g), (mean_r, var_r) = ((x.mean(axis=0), x.var(axis=0)) for x in (generated, real))
         distance = np.sum((mean_g - mean_r) ** 2) + np.sum(var_g + var_r - 2 * np.sqrt(var_g * var_r))
         fid += float(distance) / 10
-    return metrics.score(TASK, {"mse": mse, "ssim": ssim, "fid": fid}, latent_dim)["score_uncapped"]
+    return compute_score(TASK, {"mse": mse, "ssim": ssim, "fid": fid}, latent_dim)["score_uncapped"]
 
 
 def original_way(args: argparse.Namespace) -> None:

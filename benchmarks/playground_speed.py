@@ -16,9 +16,9 @@ from pathlib import Path
 
 from bench import REPO, machine
 
-from checkpoint import load_checkpoint
-from common import LabError, Parser, markdown, number, run
-from data_utils import add_data_dir_option
+from vaelab.checkpoint import load_checkpoint
+from vaelab.cli import LabError, Parser, markdown, number, run
+from vaelab.data.options import add_data_dir_option
 
 # Moves a slider and waits for another picture in the part of the page that shows the answer. Returns: ms.
 MOVE = """

@@ -18,8 +18,10 @@ from pathlib import Path
 
 from bench import REPO, machine
 
-from common import TASKS, LabError, Parser, markdown, number, read_json, run
-from data_utils import add_data_dir_option, add_dataset_option
+from vaelab.cli import LabError, Parser, markdown, number, run
+from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.files import read_json
+from vaelab.tasks import TASKS
 
 WAYS = {"1 process, 1 thread": (1, 1), "1 process, 2 threads": (1, 2), "2 processes, 1 thread each": (2, 1)}
 

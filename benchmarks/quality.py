@@ -22,8 +22,10 @@ import torch
 from bench import REPO, machine, train_and_grade
 from tqdm import tqdm
 
-from common import Parser, make_folder, markdown, number, run, write_file
-from data_utils import SPLITS, add_data_dir_option, add_dataset_option, prepare
+from vaelab.cli import Parser, markdown, number, run
+from vaelab.data.options import SPLITS, add_data_dir_option, add_dataset_option
+from vaelab.data.splits import prepare
+from vaelab.files import make_folder, write_file
 
 LATENT_DIMS = (4, 8, 12, 16, 20, 24, 32)
 # Name, task, prior. VAE0label's score knows no generation, so its prior changes nothing.
@@ -74,7 +76,7 @@ def summary(grades: list[dict[str, float]], key: str) -> tuple[float, float] | N
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def as_csv(results: dict[tuple[str, int], list[dict[str, float]]]) -> str:
+def to_csv(results: dict[tuple[str, int], list[dict[str, float]]]) -> str:
     """A row a configuration: the mean and the standard deviation of each value."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -146,7 +148,7 @@ def main() -> None:
     )
     table = f"{about}\n\n{as_markdown(results)}\n"
     path = make_folder(REPO / "benchmarks" / "results") / args.name
-    write_file(path.with_suffix(".csv"), as_csv(results))
+    write_file(path.with_suffix(".csv"), to_csv(results))
     write_file(path.with_suffix(".md"), table)
     draw(results, path.with_suffix(".png"))
     print(table)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import REPO, lab, machine
 
-from common import LabError, Parser, markdown, number, run
+from vaelab.cli import LabError, Parser, markdown, number, run
 
 GRID = {"LATENT_DIM": "8 16", "LR": "0.001 0.003", "HIDDEN_DIM": "256 512", "SEED": "1 2"}
 FIXED = {"TASK": "Genwithlabel", "EPOCHS": "1", "DATASET": "digits"}

@@ -17,8 +17,9 @@ import time
 
 from bench import REPO, machine, train_and_grade
 
-from common import Parser, markdown, number, run
-from data_utils import add_data_dir_option, add_dataset_option, prepare
+from vaelab.cli import Parser, markdown, number, run
+from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.data.splits import prepare
 
 EPOCHS = {28.48: 1, 30.0: 1, 33.0: 3}  # 28.48: what was published for this lab
 

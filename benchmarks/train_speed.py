@@ -41,11 +41,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import submission
-from checkpoint import build_model
-from common import Parser, markdown, number, run
-from data_utils import MNISTDataset, add_data_dir_option, add_dataset_option
-from runs import make_config
-from trainer import TrainConfig, Trainer
+from data_utils import MNISTDataset
+from submission import vae_loss
+from trainer import Trainer
+from vaelab.cli import Parser, markdown, number, run
+from vaelab.config import TrainConfig, make_config
+from vaelab.contract import build_model
+from vaelab.data.options import add_data_dir_option, add_dataset_option
 
 # What train.py is given: the lab's first network and the default one, with the lab's plain loss, which is
 # also pythae's; then the defaults of both tasks.
@@ -64,7 +66,7 @@ MODELS = {
 def our_trainer(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> Trainer:
     """The Trainer that `train.py` would make."""
     model = build_model(submission, config.task, config.model_args)
-    return Trainer(model, submission.vae_loss, config, train_set, train_set, folder, torch.device("cpu"))
+    return Trainer(model, vae_loss, config, train_set, train_set, folder, torch.device("cpu"))
 
 
 class TutorialDataset(Dataset):

@@ -23,8 +23,7 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-import data_sources  # noqa: E402
-from common import lock  # noqa: E402
+from vaelab.files import lock  # noqa: E402
 
 # Tests run beside each other, each on a core of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

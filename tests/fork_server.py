@@ -15,11 +15,11 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import sklearn.datasets  # noqa: E402, F401 most tests prepare the embedded digits
 
-import forked  # noqa: E402
+from apps.sweep.worker import start
 
 for line in sys.stdin:
     request = json.loads(line)
     if isinstance(request, dict):
-        print(forked.start(**request), flush=True)
+        print(start(**request), flush=True)
     else:
         print(os.waitstatus_to_exitcode(os.waitpid(request, 0)[1]), flush=True)

@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-import play
-from checkpoint import load_checkpoint, save_checkpoint
+from apps.playground.session import ModelCache, find_checkpoints
+from vaelab.checkpoint import load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
 NASTY = "<b>${1 + 1}{{value}}"  # the name of a folder
@@ -49,8 +49,8 @@ def lab(main_job: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def shelf(lab: Path) -> play.Shelf:
-    return play.Shelf(play.find_checkpoints(lab / "outputs"), "valid", None, CPU)
+def shelf(lab: Path) -> ModelCache:
+    return ModelCache(find_checkpoints(lab / "outputs"), "valid", None, CPU)
 
 
 def png(array: np.ndarray) -> str:

@@ -19,12 +19,14 @@ import pytest
 from conftest import REPO, fail, run_command, succeed
 from hostile import CASES, LATENT_DIM, honest, source, write_class
 
-from data_utils import load_split
-from gradebook import Gradebook, one_line
-from grader import failed
-from metrics import reconstruction, score
-from sandbox import pack, unpack, why_no_sandbox
-from submissions import file_name, find_submissions
+from apps.autograde.arrays import pack, unpack
+from apps.autograde.gradebook import Gradebook, one_line
+from apps.autograde.grader import failed
+from apps.autograde.sandbox import why_no_sandbox
+from apps.autograde.submissions import file_name, find_submissions
+from vaelab.data.splits import load_split
+from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.score import score
 
 pytestmark = pytest.mark.xdist_group("autograde")  # one worker: they share a graded class
 HOW = ("--dataset", "digits", "--split", "test")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import charts
+from apps.report.charts import line_chart, linear_ticks, log_ticks, thinned
 
 VALUES = st.floats(-1e29, 1e29)
 
@@ -14,7 +14,7 @@ VALUES = st.floats(-1e29, 1e29)
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=40), st.integers(1, 1000))
 def test_whatever_is_drawn_lies_in_the_chart(pairs: list[tuple[float, float]], first: int) -> None:
     train, valid = map(list, zip(*pairs, strict=True))
-    chart = charts.line_chart(list(range(first, first + len(pairs))), {"train": train, "valid": valid})
+    chart = line_chart(list(range(first, first + len(pairs))), {"train": train, "valid": valid})
     for points in chart["lines"].values():
         assert len(points) == len(pairs)
         for x, y in points:
@@ -26,9 +26,9 @@ def test_whatever_is_drawn_lies_in_the_chart(pairs: list[tuple[float, float]], f
 
 
 def test_ticks_are_round_numbers_within() -> None:
-    assert charts.linear_ticks(0.0045, 0.0096) == pytest.approx([0.006, 0.008])
-    assert charts.linear_ticks(1, 36) == [10, 20, 30]
-    assert charts.log_ticks(1500, 10_608) == [2000, 5000, 10_000]
-    assert charts.thinned(5, 12) == [0, 1, 2, 3, 4]
-    assert charts.thinned(36, 12)[:2] + charts.thinned(36, 12)[-1:] == [0, 3, 35]
-    assert charts.thinned(36, 1) == [35]
+    assert linear_ticks(0.0045, 0.0096) == pytest.approx([0.006, 0.008])
+    assert linear_ticks(1, 36) == [10, 20, 30]
+    assert log_ticks(1500, 10_608) == [2000, 5000, 10_000]
+    assert thinned(5, 12) == [0, 1, 2, 3, 4]
+    assert thinned(36, 12)[:2] + thinned(36, 12)[-1:] == [0, 3, 35]
+    assert thinned(36, 1) == [35]

@@ -1,4 +1,4 @@
-"""The ladder: the solved submissions climb it, and each planted mistake is recognised by its name."""
+"""The ladder: the solved submissions run_checks it, and each planted mistake is recognised by its name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import ANSWERS, SOLVED, put_back
 
-import check
-import mistakes
-from probes import Lab, sixteen_digits
+from apps.selfcheck.runner import CHECKS, explain, note_changes, run_checks
+from apps.selfcheck.trial_training import EXPECTED
+from vaelab.checks.diagnosis import (
+    CheckFailed,
+    check_term,
+    close,
+    draws,
+    kl_factors,
+    kl_formulas,
+    wrong_values,
+)
+from vaelab.checks.test_doubles import Lab, sixteen_digits
 
 sys.path.insert(0, str(REPO / "scripts"))
 from make_student_version import without_solutions  # noqa: E402
@@ -40,9 +49,9 @@ def lab_of(text: str) -> Lab:
 
 def told(text: str) -> tuple[str, str]:
     """The rung at which a submission fails, as `part title`, and the name of the mistake."""
-    *_, (part, title, error) = check.climb(lab_of(text))
+    *_, (part, title, error) = run_checks(lab_of(text))
     assert error is not None, "every rung holds"
-    return f"{part} {title}", check.explain(error)[0]
+    return f"{part} {title}", explain(error)[0]
 
 
 def plant(*changes: tuple[str, str]) -> str:
@@ -99,9 +108,9 @@ def vae_loss(recon, x, mu, logvar, var):
 
 @pytest.mark.parametrize("text", [SOLVED, PLAIN, OWN], ids=["solved", "plain", "own"])
 def test_right_submissions_climb_to_the_top(text: str) -> None:
-    steps = list(check.climb(lab_of(text)))
+    steps = list(run_checks(lab_of(text)))
     assert [(part, title) for part, title, error in steps if error is not None] == []
-    assert len(steps) == len(check.RUNGS)
+    assert len(steps) == len(CHECKS)
 
 
 def test_the_ladder_is_climbed_blank_by_blank() -> None:
@@ -273,22 +282,22 @@ def test_layers_that_pytorch_does_not_see_are_named() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(first=st.sampled_from(list(mistakes.kl_factors(mistakes.draws()[0]))), data=st.data())
+@given(first=st.sampled_from(list(kl_factors(draws()[0]))), data=st.data())
 def test_two_mistakes_in_the_kl_are_both_named(first: str, data) -> None:
-    factors = [mistakes.kl_factors(draw) for draw in mistakes.draws()]
+    factors = [kl_factors(draw) for draw in draws()]
     second = data.draw(st.sampled_from([name for name in factors[0] if name != first]))
     values = []
-    for draw, factor in zip(mistakes.draws(), factors, strict=True):
-        right = next(mistakes.kl_formulas(draw))[2].sum(dim=1).mean().item()
+    for draw, factor in zip(draws(), factors, strict=True):
+        right = next(kl_formulas(draw))[2].sum(dim=1).mean().item()
         values.append(right * factor[first][0] * factor[second][0])
     cancels = {first, second} in (
         {"KL missing one half", "KL halved twice"},
         {"KL divided by var", "KL times var"},
     )
     if cancels:
-        return mistakes.check_term("KL", values)
-    with pytest.raises(mistakes.Mistake) as caught:
-        mistakes.check_term("KL", values)
+        return check_term("KL", values)
+    with pytest.raises(CheckFailed) as caught:
+        check_term("KL", values)
     # Some pairs are a single mistake by another name, and the single one is what is said.
     assert (
         len(set(caught.value.name.split(" and ")) & {first, second}) == 2 or " and " not in caught.value.name
@@ -297,20 +306,20 @@ def test_two_mistakes_in_the_kl_are_both_named(first: str, data) -> None:
 
 
 def test_a_value_that_no_mistake_explains_is_held_against_the_right_one() -> None:
-    with pytest.raises(mistakes.Mistake, match="the KL term is wrong") as caught:
-        mistakes.check_term("KL", [12.345, 6.789])
+    with pytest.raises(CheckFailed, match="the KL term is wrong") as caught:
+        check_term("KL", [12.345, 6.789])
     assert "12.3450" in caught.value.hint
 
 
 def test_no_two_mistakes_lead_to_the_same_values() -> None:
     """Else a message could be about the wrong one. Formulas under one name may."""
     for term in ("KL", "reconstruction"):
-        columns = [list(mistakes.wrong_values(draw, term)) for draw in mistakes.draws()]
+        columns = [list(wrong_values(draw, term)) for draw in draws()]
         single = [same for same in zip(*columns, strict=True) if len(same[0][0]) <= 1]
         assert len(single) > 5
         for i, a in enumerate(single):
             for b in single[:i]:
-                both = all(mistakes.close(x[2], y[2]) for x, y in zip(a, b, strict=True))
+                both = all(close(x[2], y[2]) for x, y in zip(a, b, strict=True))
                 assert not both or a[0][0] == b[0][0], (a[0][0], b[0][0])
 
 
@@ -353,7 +362,7 @@ def test_full_trains_scores_and_says_what_is_not_reached(folder: Path) -> None:
     assert "all 19 rungs hold" in out
     for task, most in (("VAE0label", 10), ("Genwithlabel", 30)):
         score = float(re.search(rf"{task}: ([\d.]+) of {most} after", out)[1])
-        expected = check.EXPECTED["digits"][task]
+        expected = EXPECTED["digits"][task]
         assert 0 < score <= most
         assert (f"ok   4      {task}" in out) == (score >= expected)
     assert result.returncode == ("FAIL" in out)
@@ -365,6 +374,6 @@ def test_a_changed_file_is_noted(folder: Path, monkeypatch, capsys) -> None:
         f'{{"files": {{"train.py": "{good}", "grade.py": "0", "gone.py": "0"}}}}'
     )
     monkeypatch.setattr(check, "FOLDER", folder)
-    check.note_changes()
+    note_changes()
     noted = re.findall(r"note: (\S+) is not as it was handed out", capsys.readouterr().out)
     assert noted == ["grade.py", "gone.py"]

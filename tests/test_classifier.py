@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import MNIST_DIR, succeed
 
-from classifier import load_classifier, read, shifted
 from data_utils import MNISTDataset
+from vaelab.metrics.classifier import load_classifier, read, shifted
 
 EXTENDED = ("grade.py", "--extended")
 

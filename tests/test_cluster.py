@@ -14,8 +14,8 @@ from conftest import REPO, rows, run_command, succeed
 from hostile import honest, write_class
 from test_sweep import SMALL, sweep
 
-from data_utils import load_split
-from sandbox import why_no_sandbox
+from apps.autograde.sandbox import why_no_sandbox
+from vaelab.data.splits import load_split
 
 # With the grader's own tests, which look at whether a sandbox is left on this machine.
 pytestmark = pytest.mark.xdist_group("autograde")

@@ -17,8 +17,10 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 import data_utils
-from common import LabError
-from data_utils import MNISTDataset
+from data_utils import MNISTDataset, table
+from vaelab.cli import LabError
+from vaelab.data.options import SPLITS
+from vaelab.data.splits import load_split, prepare
 
 # --- idx files and the split --------------------------------------------------------------------
 
@@ -26,7 +28,7 @@ from data_utils import MNISTDataset
 @pytest.mark.parametrize("gz", [False, True])
 def test_split_keeps_the_official_order(in_tmp: Path, small_mnist: dict, gz: bool) -> None:
     write_set(in_tmp / "files", small_mnist, gz)
-    assert data_utils.prepare("mnist", in_tmp / "files") == (
+    assert prepare("mnist", in_tmp / "files") == (
         "mnist",
         f"mnist, from the files in {in_tmp / 'files'}",
     )
@@ -47,7 +49,7 @@ def test_files_are_found_where_people_have_them(in_tmp, small_mnist, folder, mon
     monkeypatch.setattr(data_utils, "download", lambda dataset: pytest.fail("downloaded what is there"))
     if folder == "by_variable":
         monkeypatch.setenv("VAE_LAB_DATA", "by_variable")
-    name, source = data_utils.prepare("auto", "data" if folder.startswith("data/") else None)
+    name, source = prepare("auto", "data" if folder.startswith("data/") else None)
     assert (name, source) == ("mnist", f"mnist, from the files in {folder}")
 
 
@@ -119,7 +121,7 @@ def corrupt(arrays: dict[str, np.ndarray], kind: str, folder: Path) -> str:
 def test_a_faulty_file_is_named_with_its_fault(in_tmp, small_mnist, kind: str, says: str) -> None:
     name = corrupt(small_mnist, kind, in_tmp / "files")
     with pytest.raises(LabError, match=says) as error:
-        data_utils.prepare("mnist", in_tmp / "files")
+        prepare("mnist", in_tmp / "files")
     assert name in str(error.value)
     assert not Path("dataset/mnist").exists()
 
@@ -127,32 +129,32 @@ def test_a_faulty_file_is_named_with_its_fault(in_tmp, small_mnist, kind: str, s
 def test_mnist_is_not_taken_for_another_set(in_tmp, small_mnist) -> None:
     write_set(in_tmp / "files", small_mnist)
     with pytest.raises(LabError, match="holds MNIST's images, not those of fashion"):
-        data_utils.prepare("fashion", in_tmp / "files")
+        prepare("fashion", in_tmp / "files")
     write_set(in_tmp / "other", small_set(seed=1))
-    assert data_utils.prepare("fashion", in_tmp / "other")[0] == "fashion"
+    assert prepare("fashion", in_tmp / "other")[0] == "fashion"
 
 
 def test_a_named_folder_without_files_is_an_error_whatever_else_is_there(in_tmp, small_mnist) -> None:
     write_set(in_tmp / "dataset/raw", small_mnist)
-    data_utils.prepare("mnist")
+    prepare("mnist")
     (in_tmp / "empty").mkdir()
     for folder in ("empty", "missing", "dataset/mnist"):
         with pytest.raises(LabError, match=folder):
-            data_utils.prepare("auto", folder)
+            prepare("auto", folder)
 
 
 def test_two_splits_are_enough_where_the_third_is_kept(in_tmp, small_mnist, monkeypatch) -> None:
     write_set(in_tmp / "files", small_mnist)
-    data_utils.prepare("mnist", in_tmp / "files")
+    prepare("mnist", in_tmp / "files")
     Path("dataset/mnist/test.npz").unlink()
     monkeypatch.setattr(data_utils, "download", lambda dataset: pytest.fail("fetched what was kept back"))
     assert len(MNISTDataset("train")) == 50
     with pytest.raises(LabError, match="has train, valid and no test split"):
         MNISTDataset("test")
-    assert data_utils.prepare("auto")[0] == "mnist"  # the command shows what is there
-    assert [line.split()[0] for line in data_utils.table("mnist").splitlines()] == ["split", "train", "valid"]
+    assert prepare("auto")[0] == "mnist"  # the command shows what is there
+    assert [line.split()[0] for line in table("mnist").splitlines()] == ["split", "train", "valid"]
     before = Path("dataset/mnist/train.npz").stat()
-    data_utils.prepare("mnist", in_tmp / "files")
+    prepare("mnist", in_tmp / "files")
     assert Path("dataset/mnist/test.npz").exists()
     assert Path("dataset/mnist/train.npz").stat() == before  # what staff put there stays
 
@@ -170,18 +172,18 @@ def test_splits_are_prepared_all_at_once_or_not_at_all(in_tmp, small_mnist, monk
     with monkeypatch.context() as patch:
         patch.setattr(data_utils, "write_file", disk_full)
         with pytest.raises(LabError, match="the disk is full"):
-            data_utils.prepare("mnist", in_tmp / "files")
+            prepare("mnist", in_tmp / "files")
     (in_tmp / "dataset/.prepare-of-a-killed-process").mkdir()
     assert not Path("dataset/mnist").exists()
-    data_utils.prepare("mnist", in_tmp / "files")
+    prepare("mnist", in_tmp / "files")
     assert {path.name for path in Path("dataset").iterdir()} == {".lock", "mnist"}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "float", "label", "empty", "keys"])
 def test_a_damaged_split_is_named(in_tmp, damage: str) -> None:
-    data_utils.prepare("digits")
+    prepare("digits")
     path = Path("dataset/digits/train.npz")
-    images, labels = data_utils.load_split("digits", "train")
+    images, labels = load_split("digits", "train")
     match damage:
         case "truncated":
             path.write_bytes(path.read_bytes()[:-2000])
@@ -204,7 +206,7 @@ def test_a_damaged_split_is_named(in_tmp, damage: str) -> None:
 def test_digits_are_real_split_five_to_one_to_one_and_never_change(in_tmp) -> None:
     from sklearn.datasets import load_digits
 
-    parts = {split: MNISTDataset(split, "digits") for split in data_utils.SPLITS}
+    parts = {split: MNISTDataset(split, "digits") for split in SPLITS}
     assert [len(part) for part in parts.values()] == [1283, 257, 257]
     labels = torch.cat([part.labels for part in parts.values()])
     assert labels.bincount().tolist() == np.bincount(load_digits().target).tolist()
@@ -275,8 +277,8 @@ def small_cifar10(folder: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
 
 def test_a_part_of_cifar10(in_tmp: Path) -> None:
     arrays = small_cifar10(in_tmp / "files")
-    assert data_utils.prepare("cifar10", in_tmp / "files")[0] == "cifar10"
-    images, labels = data_utils.load_split("cifar10", "valid")
+    assert prepare("cifar10", in_tmp / "files")[0] == "cifar10"
+    images, labels = load_split("cifar10", "valid")
     assert images.dtype == labels.dtype == np.uint8
     np.testing.assert_array_equal(images, arrays["train_images"][40:].transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(labels, arrays["train_labels"][40:])
@@ -299,7 +301,7 @@ def test_a_part_of_cifar10(in_tmp: Path) -> None:
 def test_a_part_of_cifar10_that_is_wrong(in_tmp: Path, changes: dict, says: str) -> None:
     small_cifar10(in_tmp / "files", **changes)
     with pytest.raises(LabError, match=says):
-        data_utils.prepare("cifar10", in_tmp / "files")
+        prepare("cifar10", in_tmp / "files")
     assert not Path("dataset/cifar10").exists()
 
 
@@ -343,7 +345,7 @@ def test_two_at_once_leave_whole_files(tmp_path: Path) -> None:
 def test_the_real_mnist(tmp_path: Path) -> None:
     out = succeed("data_utils.py", "--dataset", "mnist", "--data_dir", MNIST_DIR, cwd=tmp_path)
     rows = {line.split()[0]: line.split() for line in out.splitlines()[2:]}
-    assert [rows[split][1] for split in data_utils.SPLITS] == ["50000", "10000", "10000"]
+    assert [rows[split][1] for split in SPLITS] == ["50000", "10000", "10000"]
     assert rows["test"][2:12] == [
         "980",
         "1135",

@@ -14,8 +14,8 @@ import pytest
 import torch
 from conftest import REPO, Forked, rows, succeed, without_data
 
-from checkpoint import load_checkpoint
-from distributed import WholeBatchNoise, World
+from vaelab.checkpoint import load_checkpoint
+from vaelab.distributed import WholeBatchNoise, World
 
 # 1283 training images in batches of 100: the last has 83, which neither two nor three processes share evenly.
 SMALL = ("--task", "Genwithlabel", "--dataset", "digits", "--arch", "mlp", "--batch_size", "100")

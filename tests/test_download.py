@@ -19,9 +19,10 @@ import pytest
 import torch
 from conftest import NAMES, fail, succeed, write_set
 
-import data_sources
 import data_utils
-from common import LabError
+from vaelab.cli import LabError
+from vaelab.data.download import CONNECT_SECONDS
+from vaelab.data.splits import load_split, prepare
 
 
 @pytest.fixture
@@ -86,8 +87,8 @@ def mirror(in_tmp, small_mnist, server, torchvision_datasets, monkeypatch):
 
 
 def test_download(mirror, small_mnist) -> None:
-    assert data_utils.prepare("auto") == ("mnist", "mnist, from torchvision's download")
-    np.testing.assert_array_equal(data_utils.load_split("mnist", "test")[0], small_mnist[NAMES[2]])
+    assert prepare("auto") == ("mnist", "mnist, from torchvision's download")
+    np.testing.assert_array_equal(load_split("mnist", "test")[0], small_mnist[NAMES[2]])
     assert {path.name for path in Path("dataset").iterdir()} == {".lock", "mnist"}
 
 
@@ -100,9 +101,9 @@ def test_a_download_that_breaks_leaves_no_file(mirror, in_tmp, fault: str) -> No
     else:
         (in_tmp / f"www/{NAMES[3]}.gz").unlink()
     with pytest.raises(LabError, match="mnist can't be downloaded"):
-        data_utils.prepare("mnist")
+        prepare("mnist")
     assert [path.name for path in Path("dataset").iterdir()] == [".lock"]
-    name, source = data_utils.prepare("auto")
+    name, source = prepare("auto")
     assert name == "digits"
     assert "because MNIST can't be had" in source
 
@@ -112,9 +113,9 @@ def test_a_silent_server_is_given_up_in_time(mirror, monkeypatch) -> None:
     mirror.mode = "silent"
     start = time.monotonic()
     with pytest.raises(LabError, match="stood still for 1 s"):
-        data_utils.prepare("mnist")
+        prepare("mnist")
     assert time.monotonic() - start < 4
-    assert data_sources.CONNECT_SECONDS < 15
+    assert CONNECT_SECONDS < 15
     assert [path.name for path in Path("dataset").iterdir()] == [".lock"]
 
 
@@ -167,8 +168,8 @@ def test_download_of_cifar10(in_tmp, server, torchvision_datasets, monkeypatch) 
         "meta": {"filename": "batches.meta", "key": "label_names", "md5": md5["batches.meta"]},
     }.items():
         monkeypatch.setattr(torchvision_datasets.CIFAR10, attribute, value)
-    assert data_utils.prepare("cifar10") == ("cifar10", "cifar10, from torchvision's download")
-    images, labels = data_utils.load_split("cifar10", "train")
+    assert prepare("cifar10") == ("cifar10", "cifar10, from torchvision's download")
+    images, labels = load_split("cifar10", "train")
     np.testing.assert_array_equal(images.reshape(24, -1), pixels["data_batch_1"][:24])
     assert labels.tolist() == [i % 10 for i in range(24)]
     assert {path.name for path in Path("dataset").iterdir()} == {".lock", "cifar10"}

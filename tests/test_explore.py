@@ -14,9 +14,10 @@ import pytest
 from conftest import fail, succeed
 from PIL import Image
 
-import explore
 import train
-from common import LabError
+from apps.explore.command import COMMANDS as explore_COMMANDS
+from apps.explore.command import main
+from vaelab.cli import LabError
 
 # Commands that train on the embedded digits, with options that make them short.
 COMMANDS = {
@@ -175,7 +176,7 @@ def test_the_page_holds_every_figure(folder: Path) -> None:
     run("compare")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["explore.py", "page", "--to", "book"])
-        explore.main()
+        main()
     text = Path("book/gallery.md").read_text()
     assert "`python explore.py line`; data digits" in text
     for name in ("line", "compare"):
@@ -209,6 +210,6 @@ def test_mistakes(tmp_path: Path, main_job: Path, command: tuple, says: str) -> 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     out = succeed("explore.py", "--help", cwd=tmp_path)
-    for name, function in explore.COMMANDS.items():
+    for name, function in explore_COMMANDS.items():
         assert f"    {name}" in out
         assert function.__doc__.split()[0] in out

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-import gains
-import metrics
+from vaelab.metrics.score import score
+from vaelab.metrics.score_sensitivity import Sensitivity
+from vaelab.metrics.score_sensitivity import sensitivities as sensitivities
 
 TASKS = ("VAE0label", "Genwithlabel")
 
@@ -20,11 +21,11 @@ def oracle(task: str, ssim: float, mse: float, fid: float, latent_dim: int) -> f
     return (ssim * 10 + max(0.1 - mse, 0) * 100 + max(10 - fid, 0)) * bonus
 
 
-def gains_of(task: str, ssim: float, mse: float, fid: float, latent_dim: int) -> list[gains.Gain]:
+def gains_of(task: str, ssim: float, mse: float, fid: float, latent_dim: int) -> list[Sensitivity]:
     values = {"ssim": ssim, "mse": mse} | ({"fid": fid} if task == "Genwithlabel" else {})
-    grade = values | {"latent_dim": latent_dim, **metrics.score(task, values, latent_dim)}
+    grade = values | {"latent_dim": latent_dim, **score(task, values, latent_dim)}
     assert grade["score_uncapped"] == pytest.approx(oracle(task, ssim, mse, fid, latent_dim))
-    return gains.gains(task, grade)
+    return sensitivities(task, grade)
 
 
 @pytest.mark.parametrize("task", TASKS)

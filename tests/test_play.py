@@ -13,12 +13,13 @@ from conftest import MNIST_DIR
 from playing import CPU, NASTY, drawing, lab, png, shelf  # noqa: F401
 from scipy.ndimage import center_of_mass
 
-import play
 import submission
-from answers import BEST, Answers
-from checkpoint import Subject, build_model, load_checkpoint
-from common import LabError
+from apps.playground.rendering import BEST, Answers
+from apps.playground.session import ModelCache, ModelSession, fit, read_drawing
 from data_utils import MNISTDataset
+from vaelab.checkpoint import LoadedModel, load_checkpoint
+from vaelab.cli import LabError
+from vaelab.contract import build_model
 
 
 def model_of(lab: Path, task: str) -> torch.nn.Module:
@@ -34,7 +35,7 @@ def as_uint8(images: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(280, 280), (200, 400), (1999, 300)])
 def test_a_drawing_is_scaled_and_centred_as_mnist(size: tuple[int, int]) -> None:
-    image = play.fit(drawing(*size))
+    image = fit(drawing(*size))
     assert (image.dtype, image.shape) == (np.uint8, (28, 28))
     rows, columns = np.nonzero(image)
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
@@ -46,7 +47,7 @@ def test_a_drawing_is_scaled_and_centred_as_mnist(size: tuple[int, int]) -> None
 def test_real_digits_enlarged_come_back(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     images = MNISTDataset("test", "mnist", MNIST_DIR).images[:200].numpy()
-    back = np.stack([play.fit(np.pad(image.repeat(9, 0).repeat(9, 1), (0, 99))) for image in images])
+    back = np.stack([fit(np.pad(image.repeat(9, 0).repeat(9, 1), (0, 99))) for image in images])
     errors = np.square((back.astype(float) - images) / 255).mean(axis=(1, 2))
     assert np.median(errors) < 0.001
     assert errors.mean() < 0.005  # a centre of mass half way between two pixels may be rounded the other way
@@ -54,16 +55,16 @@ def test_real_digits_enlarged_come_back(tmp_path: Path, monkeypatch) -> None:
 
 def test_a_drawing_too_large_or_empty_is_told_so() -> None:
     with pytest.raises(LabError, match="the drawing is 5,000 x 4,000 pixels, expected at most 2,000 a side"):
-        play.read_drawing(png(np.zeros((4000, 5000), np.uint8)))
+        read_drawing(png(np.zeros((4000, 5000), np.uint8)))
     with pytest.raises(LabError, match="the drawing is empty"):
-        play.fit(play.read_drawing(png(np.zeros((280, 280), np.uint8))))
+        fit(read_drawing(png(np.zeros((280, 280), np.uint8))))
     for other in ("", "data:image/png;base64,AAAA", png(drawing())[:-200], 7, None):
         with pytest.raises(LabError, match="the drawing can't be read"):
-            play.read_drawing(other)
+            read_drawing(other)
 
 
 @pytest.mark.parametrize("task", ["VAE0label", "Genwithlabel"])
-def test_what_is_computed_is_what_the_model_says(lab: Path, shelf: play.Shelf, task: str) -> None:
+def test_what_is_computed_is_what_the_model_says(lab: Path, shelf: ModelCache, task: str) -> None:
     player, model = shelf.player(task), model_of(lab, task)
     image, labels = player.images[5], torch.arange(10)
     x = torch.from_numpy(image).float()[None].repeat(10, 1, 1) / 255
@@ -85,7 +86,7 @@ def test_what_is_computed_is_what_the_model_says(lab: Path, shelf: play.Shelf, t
         np.testing.assert_array_equal(generated, as_uint8(model.generate(torch.full((6,), 2))))
 
 
-def test_a_walk_ends_at_the_reconstructions(shelf: play.Shelf) -> None:
+def test_a_walk_ends_at_the_reconstructions(shelf: ModelCache) -> None:
     player = shelf.player("Genwithlabel")
     a, b = (player.read(player.images[i], int(player.labels[i])) for i in (0, 1))
     assert a.label != b.label
@@ -95,7 +96,7 @@ def test_a_walk_ends_at_the_reconstructions(shelf: play.Shelf) -> None:
     np.testing.assert_array_equal(path[1], middle[0])
 
 
-def test_latents_come_in_the_order_of_their_kl_and_sliders_reach_where_codes_are(shelf: play.Shelf) -> None:
+def test_latents_come_in_the_order_of_their_kl_and_sliders_reach_where_codes_are(shelf: ModelCache) -> None:
     player = shelf.player("VAE0label")
     x = torch.from_numpy(player.images).float() / 255
     with torch.no_grad():
@@ -124,12 +125,12 @@ class Minimal(torch.nn.Module):
         return self.decode(torch.randn(len(labels), 3))
 
 
-def minimal(model: torch.nn.Module) -> play.Player:
-    subject = Subject("mine", Path("mine"), model, "VAE0label", 1, {"model_args": {"latent_dim": 3}})
-    return play.Player(subject, MNISTDataset("valid", "digits"), CPU)
+def minimal(model: torch.nn.Module) -> ModelSession:
+    subject = LoadedModel("mine", Path("mine"), model, "VAE0label", 1, {"model_args": {"latent_dim": 3}})
+    return ModelSession(subject, MNISTDataset("valid", "digits"), CPU)
 
 
-def test_a_students_model_needs_five_calls_only(lab: Path, shelf: play.Shelf) -> None:
+def test_a_students_model_needs_five_calls_only(lab: Path, shelf: ModelCache) -> None:
     player = minimal(Minimal())
     assert sorted(player.order) == [0, 1, 2]
     answers = Answers(shelf)
@@ -155,7 +156,7 @@ def test_a_model_that_breaks_the_contract_is_told_how(lab: Path) -> None:
         minimal(model)
 
 
-def test_what_cant_be_played_is_listed_with_its_reason(shelf: play.Shelf) -> None:
+def test_what_cant_be_played_is_listed_with_its_reason(shelf: ModelCache) -> None:
     assert shelf.names == ["Genwithlabel", "VAE0label"]
     reasons = {
         "other_weights": "don't fit VAE in submission.py",

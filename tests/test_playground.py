@@ -21,8 +21,8 @@ from conftest import REPO, fail
 from PIL import Image
 from playing import NASTY, drawing, lab, png, shelf  # noqa: F401
 
-import play
-from answers import BEST
+from apps.playground.rendering import BEST
+from apps.playground.session import ModelCache
 
 pytestmark = pytest.mark.xdist_group("playground")  # one server for all
 
@@ -237,7 +237,7 @@ def test_models_without_labels_and_what_cant_be_played(visit) -> None:
     assert not page.get_by_text("Digit", exact=True).is_visible()
 
 
-def test_sliders_move_the_image_at_once_and_go_back(visit, shelf: play.Shelf) -> None:
+def test_sliders_move_the_image_at_once_and_go_back(visit, shelf: ModelCache) -> None:
     page, player = visit.page, shelf.player("Genwithlabel")
     open_tab(page, "Move")
     moved = page.locator("#moved img").first
@@ -292,7 +292,7 @@ def test_a_walk_between_images_and_drawings(visit) -> None:
     page.locator("#walked", has_text="image: expected a number from 0 to 256, got nothing").wait_for()
 
 
-def test_checkpoints_side_by_side(visit, shelf: play.Shelf) -> None:
+def test_checkpoints_side_by_side(visit, shelf: ModelCache) -> None:
     page = visit.page
     open_tab(page, "Compare")
     page.locator("#compared h4").nth(1).wait_for()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prior import PRIORS, ClassMeanPrior, FlowPrior, StandardPrior, even_noise
+from beyond.priors import PRIORS, ClassMeanPrior, FlowPrior, StandardPrior, sobol_normal
 
 
 def test_standard_prior_is_the_noise() -> None:
@@ -66,19 +66,19 @@ def test_even_noise_is_noise_spread_evenly_over_each_class() -> None:
     """N(0, I) in every class, whose mean strays from 0 far less than that of independent draws."""
     torch.manual_seed(0)
     y = torch.arange(10).repeat(500)[torch.randperm(5000)]
-    eps = even_noise(y, 20)
+    eps = sobol_normal(y, 20)
     assert eps.shape == (5000, 20)
     torch.testing.assert_close(torch.cov(eps.T), torch.eye(20), rtol=0, atol=0.1)
     assert eps.square().mean() == pytest.approx(1, abs=0.01)
     independent = (1 / 500) ** 0.5
     for label in range(10):
         assert eps[y == label].mean(dim=0).square().mean().sqrt() < 0.5 * independent
-    assert not torch.equal(eps, even_noise(y, 20))  # drawn anew each time, and repeatable:
+    assert not torch.equal(eps, sobol_normal(y, 20))  # drawn anew each time, and repeatable:
     torch.manual_seed(0)
     torch.randperm(5000)
-    assert torch.equal(eps, even_noise(y, 20))
+    assert torch.equal(eps, sobol_normal(y, 20))
 
 
 def test_even_noise_of_one_or_many_images() -> None:
-    assert even_noise(torch.tensor([3]), 784).shape == (1, 784)
-    assert torch.isfinite(even_noise(torch.zeros(100_000, dtype=torch.long), 3)).all()
+    assert sobol_normal(torch.tensor([3]), 784).shape == (1, 784)
+    assert torch.isfinite(sobol_normal(torch.zeros(100_000, dtype=torch.long), 3)).all()

@@ -16,34 +16,40 @@ from browser import browser, open_page  # noqa: F401
 from conftest import succeed
 from PIL import Image
 
-import gains
-import grade as command
-import metrics
-import report
-from common import LabError, image_grid
+from apps.report.page import (
+    EPOCHS_SHOWN,
+    SAMPLE_BYTES,
+    read_config,
+    read_log,
+    read_samples,
+    reconstructions,
+    report_page,
+)
+from grade import grade_task, try_report
+from vaelab.cli import LabError
+from vaelab.images import image_grid
+from vaelab.metrics.score import score_terms
+from vaelab.metrics.score_sensitivity import sensitivities as sensitivities
+from vaelab.outputs import Outputs
 
 TASKS = ("VAE0label", "Genwithlabel")
 COMMANDS = {task: (f"train {task}", f"infer {task}") for task in TASKS}
 
 
-def made_up(
-    task: str, dataset: str = "mnist", shape: tuple[int, ...] = (28, 28), n: int = 40
-) -> report.Outputs:
+def made_up(task: str, dataset: str = "mnist", shape: tuple[int, ...] = (28, 28), n: int = 40) -> Outputs:
     """Outputs of noise: what compresses worst."""
     rng = np.random.default_rng(0)
     images, recon = rng.integers(0, 256, (2, n, *shape), np.uint8)
     gen = rng.integers(0, 256, (10, 1000, *shape), np.uint8) if task == "Genwithlabel" else None
     hyperparams = {"task": task, "latent_dim": 20, "dataset": dataset, "split": "test"}
-    return report.Outputs(images, np.arange(n) % 10, recon, gen, hyperparams)
+    return Outputs(images, np.arange(n) % 10, recon, gen, hyperparams)
 
 
-def page_of(folder: Path, outputs: dict[str, report.Outputs], **texts: list[str]) -> str:
+def page_of(folder: Path, outputs: dict[str, Outputs], **texts: list[str]) -> str:
     """The page on some tasks, graded on `test`."""
     args = Namespace(extended=False, split="test")
-    grades = {task: command.grade_task(task, these, args) for task, these in outputs.items()}
-    return report.report_page(
-        folder, grades, outputs, COMMANDS, {task: texts.get(task, []) for task in grades}
-    )
+    grades = {task: grade_task(task, these, args) for task, these in outputs.items()}
+    return report_page(folder, grades, outputs, COMMANDS, {task: texts.get(task, []) for task in grades})
 
 
 def row(epoch: int, **changed: object) -> dict[str, object]:
@@ -83,21 +89,16 @@ def test_the_page_says_what_was_graded(main_job: Path, open_page) -> None:  # no
             f"times the bonus (0.2 + R) {grade['bonus']:.3f} of 1.20",
             f"score {grade['score']:.2f} of {10 if task == 'VAE0label' else 30}.00",
             f"{grade['score_uncapped']:.2f} before the cap",
-            *(
-                f"{name} {points:.3f} of {most:.2f}"
-                for name, points, most in metrics.score_terms(task, grade)
-            ),
+            *(f"{name} {points:.3f} of {most:.2f}" for name, points, most in score_terms(task, grade)),
             *(f"{y} {distance:.3f}" for y, distance in enumerate(grade.get("fid_by_class", []))),
-            *(gain.sentence for gain in gains.gains(task, grade)),
+            *(gain.sentence for gain in sensitivities(task, grade)),
             "arch mlp",
             "epochs 20",
         ):
             assert says in text, (says, text)
     bars = visit.page.locator("#Genwithlabel .terms .bar > i:last-of-type")
     widths = [float(re.search(r"width:([\d.]+)%", style)[1]) for style in attributes(bars, "style")]
-    shares = [
-        points / most for _, points, most in metrics.score_terms("Genwithlabel", result["Genwithlabel"])
-    ]
+    shares = [points / most for _, points, most in score_terms("Genwithlabel", result["Genwithlabel"])]
     assert widths[:3] == pytest.approx([100 * share for share in shares], abs=0.01)
 
 
@@ -132,12 +133,12 @@ def test_the_command_names_the_page_and_it_says_what_is_missing(main_job: Path, 
 
 
 def test_a_report_that_cant_be_written_costs_no_grade(tmp_path: Path) -> None:
-    assert command.try_report(tmp_path, {}, {}, {}, {}) == f"report: {tmp_path / 'report.html'}"
-    broken = command.try_report(tmp_path, {"VAE0label": {}}, {}, {}, {})
+    assert try_report(tmp_path, {}, {}, {}, {}) == f"report: {tmp_path / 'report.html'}"
+    broken = try_report(tmp_path, {"VAE0label": {}}, {}, {}, {})
     assert broken == "note: no report was written: 'VAE0label'"
     assert not (tmp_path / "report.html").exists()  # the earlier one was of another grade
     (tmp_path / "report.html").mkdir()
-    assert command.try_report(tmp_path, {}, {}, {}, {}).startswith("note: no report was written: can't write")
+    assert try_report(tmp_path, {}, {}, {}, {}).startswith("note: no report was written: can't write")
 
 
 def test_best_median_and_worst_of_each_digit_are_those(open_page) -> None:  # noqa: F811
@@ -146,7 +147,7 @@ def test_best_median_and_worst_of_each_digit_are_those(open_page) -> None:  # no
     for i, image in enumerate(outputs.recon):
         image[0, 0] ^= 1 << i % 8
     errors = np.mean((outputs.recon / 255.0 - outputs.images / 255.0) ** 2, axis=(1, 2))
-    best, median, worst = report.reconstructions(outputs, "digit")
+    best, median, worst = reconstructions(outputs, "digit")
     for y in range(10):
         of_label = np.sort(errors[outputs.labels == y])
         for shown, expected in ((best, of_label[0]), (median, of_label[4]), (worst, of_label[-1])):
@@ -302,7 +303,7 @@ def test_no_other_script_would_run(main_job: Path, tmp_path: Path, open_page) ->
 def test_a_log_is_read_up_to_its_first_damaged_line(tmp_path: Path, line: str, read: int) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("\n".join([json.dumps(row(1)), line, json.dumps(row(3))]))
-    rows, damaged = report.read_log(path)
+    rows, damaged = read_log(path)
     assert (len(rows), damaged) == (read, 0 if read == 3 else 2)
 
 
@@ -311,11 +312,11 @@ def test_files_that_are_too_large_or_no_files_are_refused(tmp_path: Path) -> Non
     with path.open("wb") as file:
         file.truncate(10**10)  # sparse: ten gigabytes that take no place
     with pytest.raises(LabError, match="is larger than 4,000,000 bytes"):
-        report.read_log(path)
+        read_log(path)
     pipe = tmp_path / "config.json"
     os.mkfifo(pipe)
     with pytest.raises(LabError, match="is not a file"):
-        report.read_config(pipe)
+        read_config(pipe)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +344,7 @@ def test_bad_samples_are_named(tmp_path: Path, kind: str, says: str) -> None:
             Image.effect_noise((300, 300), 100).save(path)
             path.write_bytes(path.read_bytes()[:20_000])
     with pytest.raises(LabError, match=says) as caught:
-        report.read_samples(tmp_path)
+        read_samples(tmp_path)
     assert "epoch_001.png" in str(caught.value)
 
 
@@ -352,15 +353,15 @@ def test_a_picture_is_encoded_anew_and_epochs_are_thinned(tmp_path: Path) -> Non
     (folder / "epoch_7.png.html").write_text("x")
     for path in folder.glob("*.png"):  # bytes that a browser might take for something else
         path.write_bytes(path.read_bytes() + b"<script>1</script>")
-    shown = report.read_samples(folder)
+    shown = read_samples(folder)
     epochs = [picture["epoch"] for picture in shown]
     assert epochs == sorted(epochs)
     assert (epochs[0], epochs[-1]) == (1, 40) if len(epochs) > 1 else epochs == [40]
-    assert len(epochs) in report.EPOCHS_SHOWN
-    assert sum(len(picture["uri"]) for picture in shown) <= 4 / 3 * report.SAMPLE_BYTES
+    assert len(epochs) in EPOCHS_SHOWN
+    assert sum(len(picture["uri"]) for picture in shown) <= 4 / 3 * SAMPLE_BYTES
     assert {picture["width"] for picture in shown} == {302}  # not doubled, as the trainer's grids are
     smooth = tmp_path / "smooth"
     smooth.mkdir()
     for i in range(40):
         Image.new("L", (604, 604), i).save(smooth / f"epoch_{i + 1:03d}.png")
-    assert len(report.read_samples(smooth)) == 12
+    assert len(read_samples(smooth)) == 12

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import REPO, fail, rows, run_command, succeed
 
-from checkpoint import load_checkpoint
+from vaelab.checkpoint import load_checkpoint
 
 MINIMAL = '''
 import torch

@@ -17,7 +17,7 @@ import torch
 from conftest import REPO, fail, run_command, succeed
 from solutions import ANSWERS, BLOCKS, SOLVED, put_back
 
-from common import LabError
+from vaelab.cli import LabError
 
 sys.path.insert(0, str(REPO / "scripts"))
 import make_student_version as builder  # noqa: E402

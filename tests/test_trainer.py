@@ -21,7 +21,7 @@ import pytest
 import torch
 from conftest import REPO, fail, made_once, rows, succeed
 
-from checkpoint import load_checkpoint
+from vaelab.checkpoint import load_checkpoint
 
 SMALL = ("train.py", "--task", "Genwithlabel", "--dataset", "digits", "--arch", "mlp", "--hidden_dim", "32")
 

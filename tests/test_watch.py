@@ -18,11 +18,11 @@ import pytest
 from conftest import REPO, made_once, rows
 from PIL import Image
 
-import train
-import watch
-from checkpoint import load_checkpoint
-from common import run
+from train import main
 from trainer import Trainer
+from vaelab.callbacks import PACKAGE, LiveCurves, TensorBoard
+from vaelab.checkpoint import load_checkpoint
+from vaelab.cli import run
 
 SMALL = ("--task", "Genwithlabel", "--dataset", "digits", "--arch", "mlp", "--hidden_dim", "8")
 SMALL += ("--prior", "standard", "--epochs", "5", "--tensorboard")
@@ -35,7 +35,7 @@ def start(*options: str) -> None:
         patch.setattr(sys, "argv", ["train.py", *SMALL, *options])
         patch.setattr(threading, "excepthook", threading.__excepthook__)  # pytest's own keeps silent
         patch.setattr(Trainer, "draw_loss_curve", lambda trainer: None)  # slow, and not what is tested here
-        train.main()
+        main()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_they_are_written_anew_on_resume_and_cleared_on_overwrite(beside: Path) 
 def test_a_run_that_was_killed_goes_on_without_a_gap(
     beside: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    save, write, add = Trainer.save, watch.TensorBoard.__call__, watch.TensorBoard.add
+    save, write, add = Trainer.save, TensorBoard.__call__, TensorBoard.add
 
     def kill_at(when: bool) -> None:
         if when:
@@ -114,11 +114,11 @@ def test_a_run_that_was_killed_goes_on_without_a_gap(
         kill_at(name == "last.pt" and trainer.epoch == 3 and moment.startswith("between"))
         save(trainer, name)
 
-    def written(board: watch.TensorBoard, trainer: Trainer) -> None:
+    def written(board: TensorBoard, trainer: Trainer) -> None:
         kill_at(trainer.epoch == 3 and moment.startswith("after"))
         write(board, trainer)
 
-    def added(board: watch.TensorBoard, row: dict, samples: Path) -> None:
+    def added(board: TensorBoard, row: dict, samples: Path) -> None:
         if row["epoch"] == 3 and moment.startswith("amid"):
             board.writer.add_scalar("valid_loss", 1, row["step"])
             board.writer.flush()
@@ -127,8 +127,8 @@ def test_a_run_that_was_killed_goes_on_without_a_gap(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "save", saved)
-        patch.setattr(watch.TensorBoard, "__call__", written)
-        patch.setattr(watch.TensorBoard, "add", added)
+        patch.setattr(TensorBoard, "__call__", written)
+        patch.setattr(TensorBoard, "add", added)
         with pytest.raises(SystemExit, match="killed"):
             start()
     assert len(rows(FOLDER)) == 3
@@ -152,7 +152,7 @@ def test_without_the_package_one_line_says_what_to_do(
     advice = "pip install tensorboard==2.21.0, or leave it out"
     assert capsys.readouterr() == ("", f"error: --tensorboard needs the package tensorboard: {advice}\n")
     assert [path.name for path in FOLDER.iterdir()] == [".lock"]
-    assert watch.PACKAGE in (REPO / "requirements-test.txt").read_text().splitlines()
+    assert PACKAGE in (REPO / "requirements-test.txt").read_text().splitlines()
 
 
 def test_a_full_disk_is_one_line_too(beside: Path, capsys: pytest.CaptureFixture) -> None:
@@ -191,7 +191,7 @@ def test_they_are_drawn_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPa
     trainer.draw_loss_curve = lambda: (in_tmp / "loss_curve.png").write_bytes(
         b"\x89PNG\r\n\x1a\n%d" % trainer.epoch
     )
-    live = watch.LiveCurves()
+    live = LiveCurves()
     for epoch, now in ((0, 0.0), (1, 1.0), (2, 2.0), (3, 5.5), (4, 6.0), (5, 6.1)):
         trainer.epoch, clock[0] = epoch, now
         trainer.log = list(range(epoch))

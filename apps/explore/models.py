@@ -1,0 +1,161 @@
+"""Models, data and files for the commands of `explore.py`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import submission
+from beyond import options as beyond_options
+from data_utils import MNISTDataset
+from trainer import Trainer
+from vaelab.checkpoint import Checkpoint, LoadedModel, load_checkpoint, load_model
+from vaelab.cli import LabError
+from vaelab.config import TRAINING_OPTIONS
+from vaelab.data.splits import prepare
+from vaelab.device import choose_device
+from vaelab.files import lock, make_folder, write_file, write_json
+from vaelab.inference import BATCH, decode
+from vaelab.plotting import figure_png, to_csv, to_table
+from vaelab.run import LabModules, RunRequest, train
+
+# The default model of a figure: a plain VAE that trains in seconds per epoch, and whose loss is the ELBO with
+# cross-entropy.
+PLAIN = {"task": "VAE0label", "arch": "mlp", "hidden_dim": 512, "hidden_layers": 2, "recon": "bce"}
+DIGITS_FACTOR = 10  # times as many epochs on scikit-learn's digits, which are 40 times fewer images
+
+
+class Experiment:
+    """Models and data for one command, and the folder that it writes to."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.device = args, choose_device(args.device)
+        self.root = make_folder(args.output_dir)
+        paths = getattr(args, "checkpoint_path", None) or []
+        checkpoints = [load_checkpoint(path) for path in paths]
+        names = {checkpoint.config.dataset for checkpoint in checkpoints}
+        if len(names) > 1:
+            raise LabError(
+                f"the checkpoints are of different data ({', '.join(sorted(names))}): name some of one"
+            )
+        dataset = names.pop() if names else args.dataset
+        if args.dataset not in ("auto", dataset):
+            raise LabError(f"the checkpoints are of {dataset}: leave --dataset {args.dataset} out")
+        self.dataset, _ = prepare(dataset, args.data_dir)
+        # A folder is what tells runs apart: their files have the same names.
+        self.given = [
+            self._load(path, f"{path.parent.parent.name}/{path.parent.name}", checkpoint)
+            for path, checkpoint in zip(paths, checkpoints, strict=True)
+        ]
+        torch.manual_seed(args.seed)
+
+    # --- Models ---
+
+    def trained(self, name: str, epochs: int, seed: int | None = None, **options: Any) -> LoadedModel:
+        """A model of `PLAIN` and `options`: the one trained before, else it is trained now."""
+        seed = self.args.seed if seed is None else seed
+        epochs = self.args.epochs or epochs * (DIGITS_FACTOR if self.dataset == "digits" else 1)
+        folder = make_folder(self.root / "models" / f"{self.dataset}-{name}-epochs{epochs}-seed{seed}")
+        options = PLAIN | options | {"epochs": epochs, "seed": seed}
+        task = options.pop("task")
+        training = {key: value for key, value in options.items() if key in TRAINING_OPTIONS}
+        additions = {key: value for key, value in options.items() if key in beyond_options.OPTIONS}
+        request = RunRequest(
+            task,
+            folder,
+            training=training,
+            model={key: options[key] for key in options.keys() - training.keys() - additions.keys()},
+            beyond=beyond_options.read_options(additions),
+            beyond_given=additions,
+            defaults=beyond_options.changed_defaults(additions, task),
+            dataset=self.dataset,
+            data_dir=self.args.data_dir,
+            device=self.args.device,
+            resume=not self.args.overwrite,
+            overwrite=self.args.overwrite,
+            keep_epochs=(1,),
+        )
+        with lock(folder):
+            train(request, LabModules(submission, Trainer, MNISTDataset))
+        loaded = self._load(folder / "last.pt", name, load_checkpoint(folder / "last.pt"))
+        torch.manual_seed(self.args.seed)  # the rest is the same whether it was trained now or before
+        return loaded
+
+    def given_or(self, name: str, epochs: int, **options: Any) -> LoadedModel:
+        """The checkpoint that `--checkpoint_path` names, or else `trained`."""
+        if len(self.given) > 1:
+            raise LabError(f"expected one checkpoint, got {len(self.given)}: compare takes several")
+        return self.given[0] if self.given else self.trained(name, epochs, **options)
+
+    def given_or_two(self) -> list[LoadedModel]:
+        """The checkpoints that `--checkpoint_path` names, or else a small code and a larger one."""
+        return self.given or [self.trained("d2", 20, latent_dim=2), self.trained("d20", 10, latent_dim=20)]
+
+    def after_epoch(self, model: LoadedModel, epoch: int) -> LoadedModel | None:
+        """The same model as it was after an epoch, if that was kept."""
+        path = model.path.with_name(f"epoch_{epoch:03d}.pt")
+        return self._load(path, model.name, load_checkpoint(path)) if path.exists() else None
+
+    def _load(self, path: Path, name: str, checkpoint: Checkpoint) -> LoadedModel:
+        return load_model(submission, checkpoint, path, name, self.device)
+
+    # --- Data and codes ---
+
+    def data(self, split: str) -> MNISTDataset:
+        """A split of the data, on the device."""
+        return MNISTDataset(split, self.dataset, self.args.data_dir).to(self.device)
+
+    @torch.no_grad()
+    def posterior(self, model: LoadedModel, dataset: MNISTDataset) -> tuple[Tensor, Tensor]:
+        """mu and logvar of all images: [N, d] each."""
+        parts = [
+            model.model.encode(batch.images, model.labels(batch.labels)) for batch in dataset.batches(BATCH)
+        ]
+        return tuple(torch.cat(values).float() for values in zip(*parts, strict=True))
+
+    @torch.no_grad()
+    def decode(self, model: LoadedModel, z: Tensor, labels: Tensor | None = None) -> np.ndarray:
+        """Codes [N, d], of `labels` if the model is given any, to uint8 images [N, H, W] or [N, C, H, W]."""
+        shape = model.config.model_args.get("image_shape", (1, 28, 28))
+        shape = shape[1:] if shape[0] == 1 else shape
+        labels = None if labels is None else model.labels(labels)
+        parts = [
+            decode(
+                model.model,
+                z[i : i + BATCH],
+                None if labels is None else labels[i:][:BATCH],
+                shape,
+            )
+            for i in range(0, len(z), BATCH)
+        ]
+        return np.concatenate(parts)
+
+    # --- Files ---
+
+    def save(
+        self,
+        figure: Figure,
+        rows: list[dict[str, Any]],
+        summary: list[dict[str, Any]] | None = None,
+        option: str = "",
+        **about: Any,
+    ) -> None:
+        """Write <command>.png, .csv (`rows`) and .json (`summary`, default `rows`, and what it is of).
+
+        option: one of the command that makes it another, with a name of its own.
+        """
+        command, summary = self.args.command, rows if summary is None else summary
+        path = self.root / "_".join([command, *option.replace("-", "").split()])
+        write_file(path.with_suffix(".png"), figure_png(figure))
+        write_file(path.with_suffix(".csv"), to_csv(rows))
+        about = {"data": self.dataset, "seed": self.args.seed, **about}
+        command = f"{command} {option}".strip()
+        write_json(path.with_suffix(".json"), {"command": command, **about, "rows": summary})
+        print(to_table(summary))
+        print(f"wrote {path}.png, {path}.csv, {path}.json")

@@ -1,0 +1,110 @@
+"""The options of what goes beyond the lab, and the defaults of the training that they change.
+
+It imports no torch: `train.py --help` reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from vaelab.cli import LabError
+from vaelab.config import Option
+from vaelab.tasks import TASKS
+
+# What --beyond switches on, and the network and the training it needs for the best score that we know of.
+ALL_ON = {"prior": "learned", "recon": "ssim_mse", "refine": 10}
+ALL_ON_DEFAULTS = {"channels": 64, "hidden_dim": 512, "augment": 1.0}
+EPOCHS = {False: 18, True: 36}  # of --beyond, by `Task.conditional`
+
+
+def addition(default: Any = MISSING, **about: Any) -> Any:
+    """A field of `Additions` that is an option of the command line."""
+    return field(default=default, metadata={"option": Option(**about)})
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What is added to a submission. The defaults add nothing."""
+
+    prior: str = addition(
+        "standard",
+        choices=("class_mean", "learned", "standard"),
+        help="distribution that generation draws its codes from: standard, N(0, I); class_mean, N(m_y, I) "
+        "with a learned mean for each class; learned, no constraint on the codes, and a small flow-matching "
+        "model that maps N(0, I) to the codes of each class",
+    )
+    recon: str = addition(
+        "mse",
+        choices=("bce", "mse", "ssim_mse"),
+        help="reconstruction loss: mse, the handout's squared error; ssim_mse, SSIM too, weighted as in the "
+        "score; bce, cross-entropy, for comparing likelihoods",
+    )
+    refine: int = addition(
+        0,
+        kind=int,
+        maximum=1000,
+        help="gradient descent steps that improve each code before it is stored; 0: none",
+    )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Additions:
+        """The additions that a checkpoint holds. Raises: LabError if they are invalid."""
+        if values.keys() != OPTIONS.keys():
+            raise LabError(f"expected the additions {', '.join(OPTIONS)}, got {', '.join(map(str, values))}")
+        for name, about in OPTIONS.items():
+            about.check(name, values[name])
+        return cls(**values)
+
+
+OPTIONS: dict[str, Option] = {entry.name: entry.metadata["option"] for entry in fields(Additions)}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add --prior, --recon, --refine and --beyond to a command line."""
+    group = parser.add_argument_group("beyond the lab", "additions to the submission, all off by default")
+    for entry in fields(Additions):
+        OPTIONS[entry.name].add_to(group, entry.name, entry.default)
+    everything = " ".join(f"--{name} {value}" for name, value in ALL_ON.items())
+    group.add_argument(
+        "--beyond",
+        action="store_true",
+        default=False,
+        help=f"the best score that we know of: {everything}, with a larger network, augmentation and "
+        f"{EPOCHS[False]} epochs ({EPOCHS[True]} for a conditional model)",
+    )
+
+
+def chosen_additions(given: dict[str, Any]) -> dict[str, Any]:
+    """The additions that were asked for, by name or by --beyond. given: parsed options."""
+    everything = ALL_ON if given.get("beyond") else {}
+    return everything | {name: given[name] for name in OPTIONS if name in given}
+
+
+def read_options(given: dict[str, Any]) -> dict[str, Any]:
+    """All additions as a dictionary, if one of them is on; else an empty one. given: parsed options."""
+    additions = Additions(**chosen_additions(given))
+    return {} if additions == Additions() else asdict(additions)
+
+
+def changed_defaults(given: dict[str, Any], task: str) -> dict[str, Any]:
+    """The defaults of the training and the model that the additions change."""
+    additions = Additions(**read_options(given))
+    conditional = TASKS[task].conditional
+    var = default_var(additions, conditional)
+    defaults = {} if var is None else {"var": var}
+    if given.get("beyond"):
+        defaults |= ALL_ON_DEFAULTS | {"epochs": EPOCHS[conditional]}
+    return defaults
+
+
+def default_var(additions: Additions, conditional: bool) -> float | None:
+    """The variance of a pixel that scored best on `valid`; None: the task's own."""
+    if additions.recon == "bce":
+        return 0.5  # 1 / (2 var) = 1: the loss is then cross-entropy + KL, as in the ELBO
+    if additions.prior == "learned":
+        return 0.002  # this prior fits any distribution of codes, so the KL term need not constrain them
+    if additions.recon == "ssim_mse" and conditional:
+        return 0.2
+    return None

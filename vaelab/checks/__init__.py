@@ -1,0 +1,1 @@
+"""The checks of the handout's blanks, used by `check.py` and by the autograder."""

@@ -1,0 +1,99 @@
+"""What the lab expects of a submission: how its models are built and what their methods must return."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from vaelab.cli import LabError
+from vaelab.config import TrainConfig
+from vaelab.tasks import TASKS
+
+# What builds the model of a configuration that asks for more than the submission. A fixed list: nothing that
+# a checkpoint holds is ever imported. These modules are not part of the students' version.
+BUILDERS = {"beyond": "beyond.extended"}
+
+
+def from_submission(submission: ModuleType, name: str) -> Any:
+    """The class or function `name` of a submission. Raises: LabError if it has none."""
+    if not hasattr(submission, name):
+        raise LabError(f"submission.py has no {name}, which the lab needs")
+    return getattr(submission, name)
+
+
+def model_parameters(submission: ModuleType, task: str) -> Mapping[str, inspect.Parameter]:
+    """The parameters of the constructor of a task's model."""
+    return inspect.signature(from_submission(submission, TASKS[task].model_class)).parameters
+
+
+def resolve_model_args(submission: ModuleType, task: str, options: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of the task's model: `options`, and the model's own defaults for the rest.
+
+    Stored in full, so that a checkpoint stays readable when a default changes. Defaults that are not
+    plain values (a class, for example) can't be stored and are left to the model.
+    Raises: LabError if the model doesn't take an option.
+    """
+    name = TASKS[task].model_class
+    signature = inspect.signature(from_submission(submission, name))
+    unknown = [key for key in options if key not in signature.parameters]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        known = ", ".join(f"--{key}" for key in signature.parameters if key != "image_shape")
+        raise LabError(f"{name} in submission.py has no option {', '.join(unknown)}: it takes {known}")
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise LabError(f"{name} in submission.py can't be called with {options} ({error})") from error
+    defaults = {key: parameter.default for key, parameter in signature.parameters.items()}
+    plain = (bool, int, float, str, tuple, type(None))
+    return {key: value for key, value in defaults.items() if type(value) in plain} | options
+
+
+def build_submission(submission: ModuleType, task: str, model_args: dict[str, Any]) -> nn.Module:
+    """The submission's own model of a task, freshly initialised. Raises: LabError for wrong arguments."""
+    arguments = resolve_model_args(submission, task, model_args)
+    return from_submission(submission, TASKS[task].model_class)(**arguments)
+
+
+def build_model(submission: ModuleType, config: TrainConfig) -> nn.Module:
+    """The model of a configuration, freshly initialised: the submission's, with the additions asked for.
+
+    Raises: LabError for wrong arguments, or additions that this copy of the lab doesn't have.
+    """
+    model = build_submission(submission, config.task, config.model_args)
+    if not config.beyond:
+        return model
+    try:
+        builder = importlib.import_module(BUILDERS["beyond"])
+    except ModuleNotFoundError as error:
+        raise LabError(
+            f"the model was trained with {config.beyond}, for which this copy of the lab has no beyond/"
+        ) from error
+    return builder.extend(model, from_submission(submission, "vae_loss"), config)
+
+
+def generate(model: nn.Module, labels: Tensor) -> Tensor:
+    """The model's `generate(labels)`. Raises: LabError if it has no such method."""
+    if not hasattr(model, "generate"):
+        raise LabError(f"{type(model).__name__} in submission.py has no method generate(labels)")
+    return model.generate(labels)
+
+
+def check_output(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Check what a model returned. Raises: LabError that says what was expected and what was returned."""
+    if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
+        return
+    got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise LabError(f"{name} must be a float tensor of shape {list(shape)}, got {got}: see submission.py")
+
+
+def check_triple(name: str, value: Any, expected: str) -> tuple:
+    """Check that a submission's function returned a tuple of 3. Raises: LabError if it didn't."""
+    if isinstance(value, tuple) and len(value) == 3:
+        return value
+    got = f"{len(value)} values" if isinstance(value, tuple) else type(value).__name__
+    raise LabError(f"{name} must return {expected}, got {got}: see submission.py")

@@ -1,0 +1,1 @@
+"""Data: reading raw files, downloads, prepared splits, augmentation."""

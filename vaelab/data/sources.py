@@ -1,0 +1,63 @@
+"""Chooses where raw images come from: existing files, a download, scikit-learn's embedded digits.
+
+Each source gives the whole 5:1:1 split as arrays.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from vaelab.cli import LabError
+from vaelab.data.cifar10 import CIFAR10_FOLDER, read_cifar10
+from vaelab.data.download import download
+from vaelab.data.idx import IDX_PREFIXES, Arrays, find_idx, read_idx_folder
+from vaelab.data.options import ROOT
+from vaelab.data.torchvision_sets import layout, raw_folders
+
+
+def download_splits(dataset: str) -> dict[str, Arrays]:
+    """Download `dataset` and read its splits. `ROOT` must exist; a download that fails leaves nothing there.
+
+    Raises: SourceUnavailableError if it can't be downloaded.
+    """
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=ROOT, ignore_cleanup_errors=True) as folder:
+        return read_folder(download(dataset, Path(folder)), dataset)
+
+
+def read_folder(folder: Path, dataset: str) -> dict[str, Arrays]:
+    """The splits of `dataset` from a folder that `holds` it."""
+    return read_cifar10(folder) if dataset == "cifar10" else read_idx_folder(folder, dataset)
+
+
+def holds(folder: Path, dataset: str) -> bool:
+    """Whether files of `dataset` lie in a folder."""
+    if dataset == "cifar10":
+        return (folder / CIFAR10_FOLDER).is_dir() or any(folder.glob("cifar10*.npz"))
+    return any(find_idx(folder, f"{prefix}-images-idx3-ubyte") for prefix in IDX_PREFIXES)
+
+
+def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
+    """The folder that holds the files of `dataset`, if there is one.
+
+    A `data_dir` that the user names must hold them, itself or as torchvision lays them out
+    (`MNIST/raw/`). Raises: LabError if it doesn't.
+    """
+    inside = layout(dataset)
+    folders = raw_folders(dataset)
+    if data_dir is not None:
+        try:
+            names = sorted(path.name for path in data_dir.iterdir())
+        except OSError as error:
+            raise LabError(f"can't read the data folder {data_dir}: {error.strerror}") from error
+        folders = [data_dir, data_dir / inside]
+    for folder in folders:
+        if holds(folder, dataset):
+            return folder
+    if data_dir is not None:
+        found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "nothing"
+        files = (
+            f"{CIFAR10_FOLDER}/ or cifar10*.npz" if dataset == "cifar10" else "train-images-idx3-ubyte[.gz]"
+        )
+        raise LabError(f"{data_dir} holds no {files} and no {inside}/ with it (found: {found})")
+    return None

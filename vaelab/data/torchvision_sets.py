@@ -1,0 +1,38 @@
+"""torchvision's data sets: their classes, and where they put their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vaelab.data.idx import SourceUnavailableError
+from vaelab.data.options import ROOT, TORCHVISION
+
+
+def layout(dataset: str) -> Path:
+    """Where torchvision puts the files of `dataset`, below the folder that it is given."""
+    return Path(TORCHVISION[dataset], "" if dataset == "cifar10" else "raw")
+
+
+def raw_folders(dataset: str) -> list[Path]:
+    """The lab's own folders in which files are searched."""
+    inside = ROOT / "raw" / layout(dataset)
+    # Only MNIST may lie in dataset/raw/ itself: the other data sets' idx files have the same names.
+    return [ROOT / "raw", inside] if dataset == "mnist" else [inside]
+
+
+def torchvision_class(dataset: str) -> type:
+    """torchvision's class for `dataset`. Raises: SourceUnavailableError if torchvision can't be loaded."""
+    try:
+        # Only here: torchvision's binary can't be loaded beside every build of torch.
+        from torchvision import datasets
+    except (ImportError, RuntimeError, OSError) as error:
+        instead = f"put the four idx files into {raw_folders(dataset)[0]}/ instead"
+        if dataset == "cifar10":
+            instead = "install both from one source, or put train_images and test_images into a cifar10.npz"
+        import torch
+
+        raise SourceUnavailableError(
+            f"torchvision, which downloads {dataset}, can't be loaded beside torch {torch.__version__} "
+            f"({str(error).splitlines()[0]}): {instead}"
+        ) from error
+    return getattr(datasets, TORCHVISION[dataset])

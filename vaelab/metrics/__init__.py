@@ -1,0 +1,1 @@
+"""Metrics: reconstruction, FID, the score, likelihoods, and checks for copies of training images."""

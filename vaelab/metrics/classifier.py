@@ -1,0 +1,132 @@
+"""A small CNN that reads digits: an independent judge of generated images.
+
+It has seen the real images of `train` and nothing of any generative model. `grade.py --extended` asks it
+what a generated image shows, and compares images in its features. It is trained once for each data set,
+in about a minute, and kept in dataset/<name>/classifier.pt. On MNIST it reads at least 99.3% of `test`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vaelab.checkpoint import save_tensors
+from vaelab.data.options import ROOT
+from vaelab.device import autocast, choose_precision
+from vaelab.files import lock
+from vaelab.metrics.reconstruction import to_float
+
+EPOCHS = 4
+BATCH_SIZE = 128
+LEARNING_RATE = 3e-3
+MIN_STEPS = 300  # for sets so small that EPOCHS passes are too few
+SHIFT = 2  # pixels by which training images are moved at most
+CHUNK = 1000
+
+
+class Classifier(nn.Module):
+    """Images to the log-odds of ten classes, by way of 128 features."""
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+
+        def block(in_channels: int, out_channels: int) -> list[nn.Module]:
+            conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+            return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
+
+        self.channels = channels
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(2),  # [B, 4 * C, H / 2, W / 2]: the full size would cost four times as much
+            *block(4 * channels, 32),
+            *block(32, 32),
+            nn.MaxPool2d(2),
+            *block(32, 64),
+            *block(64, 128),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(128, 10)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images [B, H, W] or [B, C, H, W] in [0, 1] to features [B, 128], each at least 0."""
+        return self.body(x.reshape(len(x), self.channels, *x.shape[-2:])).float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x)).float()  # [B, 10]
+
+
+def shifted(x: Tensor) -> Tensor:
+    """Each image moved by up to `SHIFT` pixels, with black behind it. x: [B, ..., H, W]. Returns: alike."""
+    batch, (height, width) = len(x), x.shape[-2:]
+    padded = F.pad(x.reshape(batch, -1, height, width), (SHIFT,) * 4)  # [B, C, H + 4, W + 4]
+    rows, columns = (
+        torch.randint(0, 2 * SHIFT + 1, (batch, 1)) + torch.arange(size) for size in (height, width)
+    )
+    image = torch.arange(batch)[:, None, None]
+    moved = padded[image, :, rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
+    return moved.movedim(-1, 1).reshape(x.shape)
+
+
+def train_classifier(train_set, seed: int = 0) -> Classifier:
+    """A classifier trained on `train_set`, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Classifier(channels=1 if train_set.images.ndim == 3 else train_set.images.shape[1])
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.05, fused=True)
+        steps_per_epoch = math.ceil(len(train_set) / BATCH_SIZE)
+        epochs = max(EPOCHS, MIN_STEPS // steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, LEARNING_RATE, total_steps=epochs * steps_per_epoch, pct_start=0.2
+        )
+        device = torch.device("cpu")
+        precision = choose_precision("auto", device)
+        with tqdm(total=epochs * steps_per_epoch, desc="classifier", disable=None, unit="step") as bar:
+            for _ in range(epochs):
+                for batch in train_set.batches(BATCH_SIZE, torch.randperm(len(train_set))):
+                    with autocast(precision, device):
+                        logits = model(shifted(batch.images))
+                    loss = F.cross_entropy(logits, batch.labels, label_smoothing=0.1)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    bar.update()
+                bar.set_postfix(loss=f"{loss.item():.3f}")
+    return model.eval()
+
+
+def load_classifier(train_set) -> Classifier:
+    """The classifier trained on `train_set`: the one kept beside it, else a new one, which is kept.
+
+    One that is damaged, or was trained on other images or in another way, is trained anew.
+    """
+    made_of = hashlib.md5(train_set.images.numpy().tobytes() + train_set.labels.numpy().tobytes())
+    made_of.update(Path(__file__).read_bytes())
+    path = ROOT / train_set.name / "classifier.pt"
+    with lock(path.parent, wait=True), contextlib.suppress(Exception):  # damaged bytes can raise anything
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        if kept["made_of"] == made_of.hexdigest():
+            model = Classifier(kept["channels"])
+            model.load_state_dict(kept["model"])
+            return model.eval()
+    model = train_classifier(train_set)
+    with lock(path.parent, wait=True):
+        kept = {"made_of": made_of.hexdigest(), "channels": model.channels, "model": model.state_dict()}
+        save_tensors(path, kept)
+    return model
+
+
+@torch.no_grad()
+def read(model: Classifier, images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """What the classifier sees. images: uint8 [N, H, W]. Returns: the label read [N], features [N, 128]."""
+    features = [model.features(to_float(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
+    features = torch.cat(features)
+    return model.head(features).argmax(dim=1), features

@@ -1,0 +1,85 @@
+"""The numbers a grade is made of: MSE, SSIM, the simplified per-class FID and the score formula.
+
+All of them are taken on uint8 images, so that a grade depends on what is saved and on nothing else.
+`tests/test_grade.py` holds an independent NumPy and scikit-image version of each, image by image.
+
+Beside them: what tells a good model from one that is only good at the score, and the ELBO and the
+importance-sampled log-likelihood.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [0, 1], any shape, to the uint8 in which they are saved and scored."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def to_float(images: np.ndarray) -> Tensor:
+    """uint8 images, any shape, as float32 in [0, 1]: the way back."""
+    return torch.from_numpy(images).float() / 255
+
+
+# --- Reconstruction -----------------------------------------------------------------------------
+
+
+def mse(x: Tensor, y: Tensor) -> Tensor:
+    """Mean over the pixels of (x - y)^2, an image each. x, y: float [B, ...] in [0, 1]. Returns: [B]."""
+    return (x - y).square().flatten(1).mean(dim=1)
+
+
+def cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
+    """Mean over the pixels of -(x log recon + (1 - x) log(1 - recon)), an image each. Returns: [B].
+
+    recon, x: float [B, ...] in [0, 1]. For pixels that are 0 or 1 this is -log p(x|z) of a Bernoulli, divided
+    by their number. For grey ones it is a cross-entropy and no likelihood: it has no normalising constant.
+    """
+    recon = recon.clamp(1e-7, 1 - 1e-7)  # log 0 is where one wrong pixel would cost everything
+    return -(x * recon.log() + (1 - x) * (1 - recon).log()).flatten(1).mean(dim=1)
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity, an image each; differentiable.
+
+    x, y: float [B, H, W] or [B, C, H, W] in [0, 1], H and W at least 7. Returns: [B], 1 for equal images.
+
+    Wang, Bovik, Sheikh & Simoncelli (2004), eq. 13, with scikit-image's defaults: a uniform 7x7 window,
+    sample covariances (N - 1), and the mean over the windows that lie wholly inside the image.
+    """
+    size, c1, c2 = 7, 0.01**2, 0.03**2
+
+    def band(n: int) -> Tensor:
+        """[n, n - 6]: column i averages 7 neighbours from the i-th on."""
+        ones = torch.ones(n, n - size + 1, dtype=x.dtype, device=x.device)
+        return (ones.tril() - ones.tril(-size)) / size
+
+    rows, columns = band(x.shape[-2]), band(x.shape[-1])
+
+    def window_mean(images: Tensor) -> Tensor:  # [..., H, W] to [..., W - 6, H - 6]
+        # Two one-dimensional means cost 14 products a pixel instead of 49, and run as matrix products:
+        # never in bf16, of whose 8 bits the differences below would leave none.
+        with torch.autocast(x.device.type, enabled=False):
+            return (images @ columns).transpose(-1, -2) @ rows
+
+    # Four means are enough, since the variances matter by their sum alone; together they take one product.
+    mean_x, mean_y, squares, product = window_mean(torch.stack([x, y, x * x + y * y, x * y])).unbind()
+    unbiased = size**2 / (size**2 - 1)
+    product_of_means, squares_of_means = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+    cov = unbiased * (product - product_of_means)
+    var = unbiased * (squares - squares_of_means)  # of x plus of y
+    similarity = (2 * product_of_means + c1) * (2 * cov + c2) / ((squares_of_means + c1) * (var + c2))
+    return similarity.flatten(1).mean(dim=1)
+
+
+def reconstruction(recon: np.ndarray, images: np.ndarray, chunk: int = 1000) -> dict[str, float]:
+    """`mse` and `ssim` of uint8 images [N, ...] against the originals, in float64, averaged over all."""
+    sums = np.zeros(2)
+    for i in range(0, len(images), chunk):
+        a, b = (torch.from_numpy(array[i : i + chunk]).double() / 255 for array in (recon, images))
+        sums += [mse(a, b).sum().item(), ssim(a, b).sum().item()]
+    mean_mse, mean_ssim = (sums / len(images)).tolist()
+    return {"mse": mean_mse, "ssim": mean_ssim}

@@ -1,0 +1,146 @@
+"""The outputs of `inference.py`: written by it, read and checked by `grade.py`.
+
+`recon.npy` uint8 [N, 28, 28], `gen.npy` uint8 [10, 1000, 28, 28], or a PNG file for each image; and
+`hyperparams.json`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vaelab.cli import LabError, reason
+from vaelab.data.options import DATASETS
+from vaelab.data.splits import load_split, prepare
+from vaelab.files import read_json, write_file, write_json, write_npy
+from vaelab.images import image_grid, png_bytes
+from vaelab.metrics.fid import GEN_PER_LABEL
+from vaelab.metrics.score import PIXELS
+from vaelab.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Hyperparams:
+    """hyperparams.json: what the outputs were made from."""
+
+    task: str
+    latent_dim: int
+    dataset: str
+    split: str
+    seed: int | None = None
+    checkpoint: str | None = None
+    checkpoint_md5: str | None = None
+
+
+class Outputs(NamedTuple):
+    """The graded arrays of a task: uint8 images [N, ...] and their reconstructions, labels [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    recon: np.ndarray
+    gen: np.ndarray | None  # [10, 1000, ...], of a conditional task
+    hyperparams: Hyperparams
+
+
+def write_outputs(
+    folder: Path, images: np.ndarray, recon: np.ndarray, gen: np.ndarray, hyperparams: Hyperparams
+) -> None:
+    """Write the arrays, the pictures `recon.png` and `gen.png`, and last hyperparams.json.
+
+    recon.png: rows of originals, each above its reconstructions. gen.png: a row for each label.
+    """
+    write_npy(folder / "recon.npy", recon)
+    write_npy(folder / "gen.npy", gen)
+    rows = [
+        row
+        for start in range(0, min(50, len(images)), 10)
+        for row in (images[start:][:10], recon[start:][:10])
+    ]
+    write_file(folder / "recon.png", png_bytes(image_grid(np.concatenate(rows), columns=10)))
+    write_file(folder / "gen.png", png_bytes(image_grid(np.concatenate(gen[:, :10]), columns=10)))
+    write_json(folder / "hyperparams.json", asdict(hyperparams))
+
+
+def read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A PNG file as uint8 of `shape`, (H, W) or (3, H, W). Raises: LabError that names the file."""
+    mode, about = ("L", "8-bit grey") if len(shape) == 2 else ("RGB", "8-bit colour")
+    try:
+        # Pillow warns of suspiciously large images: here that is an error.
+        with warnings.catch_warnings(action="error"), Image.open(path) as image:
+            kind = f"{image.format} of mode {image.mode} and size {list(image.size[::-1])}"
+            if (image.format, image.mode, image.size[::-1]) == ("PNG", mode, shape[-2:]):
+                return np.asarray(image) if mode == "L" else np.asarray(image).transpose(2, 0, 1)
+    except Exception as error:  # damaged or hostile bytes can raise anything
+        raise LabError(f"can't read {path}: {reason(error)}") from error
+    raise LabError(f"{path} should be a PNG of mode {mode} ({about}) and size {list(shape[-2:])}, got {kind}")
+
+
+def read_npy(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A uint8 array of `shape`. Raises: LabError that names the file and what it holds instead."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise LabError(f"there is no {path}: run inference.py again") from error
+    except Exception as error:  # damaged or hostile bytes can raise anything
+        raise LabError(
+            f"{path} is damaged, or not an array ({reason(error)}): run inference.py again"
+        ) from error
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
+        came = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
+        raise LabError(f"{path} should hold uint8 {list(shape)}, got {came}: run inference.py again")
+    return array
+
+
+def read_recon(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """`recon.npy`, or the files recon/recon_<i>.png. shape: [N, 28, 28]."""
+    if not (folder / "recon").is_dir() or (folder / "recon.npy").exists():
+        return read_npy(folder / "recon.npy", shape)
+    return np.stack([read_png(folder / "recon" / f"recon_{i}.png", shape[1:]) for i in range(shape[0])])
+
+
+def read_gen(folder: Path, image_shape: tuple[int, ...]) -> np.ndarray:
+    """`gen.npy`, or the files gen/<label>/<i>.png. Returns: uint8 [10, 1000, 28, 28]."""
+    shape = (10, GEN_PER_LABEL, *image_shape)
+    if not (folder / "gen").is_dir() or (folder / "gen.npy").exists():
+        return read_npy(folder / "gen.npy", shape)
+    paths = [folder / "gen" / str(label) / f"{i}.png" for label in range(10) for i in range(GEN_PER_LABEL)]
+    return np.stack([read_png(path, image_shape) for path in paths]).reshape(shape)
+
+
+def read_hyperparams(folder: Path, task: str, split: str) -> Hyperparams:
+    """`hyperparams.json`, checked. Raises: LabError that names the wrong key."""
+    path = folder / "hyperparams.json"
+    values = read_json(path)
+    latent_dim = values.get("latent_dim")
+    expected = {
+        f"task '{task}'": values.get("task") == task,
+        f"split '{split}'": values.get("split") == split,
+        f"a latent_dim from 1 to {PIXELS}": type(latent_dim) is int and 1 <= latent_dim <= PIXELS,
+        f"a dataset of {', '.join(DATASETS[1:])}": values.get("dataset") in DATASETS[1:],
+    }
+    for what, good in expected.items():
+        if not good:
+            raise LabError(f"{path} should hold {what}, got {values}: run inference.py again")
+    return Hyperparams(**{entry.name: values.get(entry.name) for entry in fields(Hyperparams)})
+
+
+def read_outputs(folder: Path, task: str, split: str, data_dir: Path | None) -> Outputs:
+    """The outputs of a task in `folder`, and the images of the split. Raises: LabError if one is wrong."""
+    hyperparams = read_hyperparams(folder, task, split)
+    prepare(hyperparams.dataset, data_dir, [split])
+    images, labels = load_split(hyperparams.dataset, split)
+    recon = read_recon(folder, images.shape)
+    gen = read_gen(folder, images.shape[1:]) if TASKS[task].conditional else None
+    return Outputs(images, labels, recon, gen, hyperparams)
+
+
+def other_data(dataset: str) -> str:
+    """The warning that a score is not one on MNIST; empty for MNIST."""
+    if dataset == "mnist":
+        return ""
+    return f"This is {dataset}, not MNIST: the score can't be compared with one on MNIST."

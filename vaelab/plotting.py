@@ -1,0 +1,86 @@
+"""Figures, and tables as CSV or Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vaelab.cli import markdown
+from vaelab.images import image_grid
+
+COLOURS = 256  # of a figure's PNG file: a third of the bytes of full colour
+
+
+def to_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV, with a column for each key that one of them has."""
+    buffer = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def to_table(rows: list[dict[str, Any]]) -> str:
+    """Rows of one kind as a Markdown table, numbers to four digits."""
+
+    def short(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    return markdown(list(rows[0]), [[short(value) for value in row.values()] for row in rows])
+
+
+# --- Figures ------------------------------------------------------------------------------------
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches of 100 pixels."""
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def show_images(
+    axes: Axes, images: np.ndarray, columns: int, title: str = "", extent: tuple | None = None, gap: int = 1
+) -> None:
+    """Images, uint8 [N, H, W] or [N, C, H, W], row by row; with axes only where `extent` gives a scale."""
+    grid = image_grid(images, columns, gap=gap, scale=1)
+    axes.imshow(
+        grid,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="lanczos",
+        extent=extent,
+        aspect="equal" if extent is None else "auto",
+    )
+    axes.set_title(title, fontsize=10)
+    if extent is None:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+
+
+def show_codes(axes: Axes, z: np.ndarray, labels: np.ndarray, title: str = "") -> None:
+    """Codes [N, 2] coloured by label; each class also has its digit at its median, to be read in grey."""
+    axes.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=3, linewidths=0, alpha=0.7)
+    for label in np.unique(labels):
+        x, y = np.median(z[labels == label], axis=0)
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": f"C{label}", "alpha": 0.85}
+        axes.text(x, y, str(label), ha="center", va="center", fontsize=9, fontweight="bold", bbox=box)
+    axes.set_title(title, fontsize=10)
+
+
+def figure_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a small PNG file."""
+    buffer, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(buffer, format="png")
+    image = Image.open(buffer).convert("RGB")
+    # Maximum coverage: a palette by frequency would be greys alone, and leave none for the points of a plot.
+    image = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()

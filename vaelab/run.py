@@ -1,0 +1,190 @@
+"""One run of training, from the options that were given to the files in its folder.
+
+`train.py` is its command line; `explore.py` trains the models of its figures with it. The lab's own modules
+are handed in, since this library imports nothing from the floors above it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from vaelab.callbacks import CALLBACKS
+from vaelab.checkpoint import Checkpoint, load_checkpoint
+from vaelab.cli import LabError
+from vaelab.config import TRAINING_OPTIONS, TrainConfig
+from vaelab.contract import build_model, from_submission, model_parameters, resolve_model_args
+from vaelab.data.options import SPLITS
+from vaelab.device import choose_device, choose_precision
+from vaelab.distributed import World
+from vaelab.files import lock
+from vaelab.tasks import TASKS
+
+MNIST_SHAPE = (1, 28, 28)
+
+
+@dataclass(frozen=True)
+class LabModules:
+    """The lab's modules and classes that a run needs."""
+
+    submission: ModuleType
+    trainer: type  # trainer.Trainer
+    dataset: type  # data_utils.MNISTDataset
+
+
+@dataclass
+class RunRequest:
+    """What a user asks a run for. Options that were not given are not in the dictionaries."""
+
+    task: str
+    folder: Path
+    training: dict[str, Any] = field(default_factory=dict)  # options of TrainConfig
+    model: dict[str, Any] = field(default_factory=dict)  # options of the model
+    beyond: dict[str, Any] = field(default_factory=dict)  # all additions to the submission, if any is on
+    beyond_given: dict[str, Any] = field(default_factory=dict)  # those of them that were asked for
+    defaults: dict[str, Any] = field(default_factory=dict)  # defaults that these additions change
+    dataset: str = "auto"
+    data_dir: Path | None = None
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    test_run: bool = False
+    keep_epochs: Sequence[int] = ()
+    callbacks: Sequence[str] = ()  # keys of `CALLBACKS`
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """All options that decide the result and were given."""
+        return self.training | self.model | self.beyond_given
+
+
+def find_resumable(request: RunRequest) -> Checkpoint | None:
+    """The checkpoint to resume from, if any. Raises: LabError if it isn't the run that is asked for."""
+    folder = request.folder
+    if request.resume and (folder / "last.pt").exists():
+        checkpoint = load_checkpoint(folder / "last.pt", request.task)
+        check_same_run(request, checkpoint)
+        return checkpoint
+    present = [name for name in ("last.pt", "best.pt", "log.jsonl") if (folder / name).exists()]
+    if present and request.resume:
+        raise LabError(
+            f"{folder} holds {', '.join(present)} but no last.pt to resume: start again with --overwrite"
+        )
+    if present and not request.overwrite:
+        raise LabError(
+            f"{folder} already holds a run: continue it with --resume, or replace it with --overwrite"
+        )
+    if request.resume:
+        print(f"{folder} holds nothing to resume: starting")
+    return None
+
+
+def check_same_run(request: RunRequest, checkpoint: Checkpoint) -> None:
+    """Raise LabError if an option was given that differs from the run to resume, `epochs` excepted."""
+    config = checkpoint.config
+    off = {"prior": "standard", "recon": "mse", "refine": 0}
+    saved = off | config.to_dict() | config.model_args | config.beyond
+    for key, value in request.given.items():
+        if key != "epochs" and value not in ("auto", saved.get(key)):
+            raise LabError(
+                f"the run to resume has {key} {saved.get(key)}, not {value}: leave --{key} out, "
+                "or start again with --overwrite"
+            )
+    if request.dataset not in ("auto", config.dataset):
+        raise LabError(
+            f"the run to resume has dataset {config.dataset}, not {request.dataset}: leave --dataset out, "
+            "or start again with --overwrite"
+        )
+    if request.training.get("epochs", checkpoint.epoch) < checkpoint.epoch:
+        epochs = request.training["epochs"]
+        raise LabError(f"{checkpoint.epoch} epochs are done: --epochs can't be {epochs}")
+
+
+def make_config(
+    request: RunRequest,
+    submission: ModuleType,
+    dataset: str,
+    device: torch.device,
+    image_shape: tuple[int, int, int] = MNIST_SHAPE,
+) -> TrainConfig:
+    """The configuration of a new run: the options that were given, and the defaults for the rest."""
+    task = TASKS[request.task]
+    parameters = model_parameters(submission, task.name)
+    own = {key: value for key, value in request.defaults.items() if key in parameters}
+    options = {"latent_dim": task.latent_dim} | own | request.model
+    if image_shape != MNIST_SHAPE:  # a student's model need not support others
+        options["image_shape"] = image_shape
+    defaults = {"var": task.var, "epochs": task.epochs}
+    defaults |= {key: value for key, value in request.defaults.items() if key in TRAINING_OPTIONS}
+    if dataset == "digits":
+        defaults["epochs"] = task.digits_epochs
+    values = defaults | request.training
+    values["precision"] = choose_precision(values.get("precision", "auto"), device)
+    model_args = resolve_model_args(submission, task.name, options)
+    return TrainConfig(task.name, dataset, model_args, beyond=request.beyond, **values)
+
+
+def clear_run(folder: Path) -> None:
+    """Delete the files of an earlier run beside its `last.pt`, and the outputs made with its model."""
+    names = ("best.pt", "log.jsonl", "loss_curve.png")
+    for path in (*(folder / name for name in names), *folder.glob("epoch_*.pt")):
+        path.unlink(missing_ok=True)
+    for name in ("samples", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for outputs in (folder / split for split in SPLITS):
+        if outputs.is_dir():
+            with lock(outputs, wait=True):  # until an inference that writes there has finished
+                shutil.rmtree(outputs)
+
+
+def describe(trainer: Any, config: TrainConfig, device: torch.device, world: World) -> str:
+    """The model in a line: its class, its arguments, its size, and where it is trained."""
+    together = f", {world.size} processes" if world.size > 1 else ""
+    options = ", ".join(f"{key}={value}" for key, value in (config.model_args | config.beyond).items())
+    name = TASKS[config.task].model_class
+    size = f"{trainer.parameter_count:,} parameters"
+    return f"{name}({options}), {size}, on {device} in {config.precision}{together}"
+
+
+def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008
+    """Train into `request.folder`, which this process has locked, or the first of `world`'s processes."""
+    callbacks = [CALLBACKS[name]() for name in request.callbacks]
+    device = world.device(choose_device(request.device))
+    with world.connected(device):
+        checkpoint = world.from_main_process(lambda: find_resumable(request))
+        dataset = checkpoint.config.dataset if checkpoint else request.dataset
+        sets = [lab.dataset(split, dataset, request.data_dir) for split in ("train", "valid")]
+        if checkpoint:
+            epochs = request.training.get("epochs", checkpoint.config.epochs)
+            config = replace(checkpoint.config, epochs=epochs)
+        else:
+            config = make_config(request, lab.submission, sets[0].name, device, sets[0].image_shape)
+        if request.test_run:
+            config.epochs = 1
+            for part in sets:
+                part.keep_first(config.batch_size)
+
+        torch.manual_seed(config.seed)  # for the first weights
+        model = build_model(lab.submission, config)
+        loss_fn = from_submission(lab.submission, "vae_loss")
+        trainer = lab.trainer(
+            model, loss_fn, config, *sets, request.folder, device, request.keep_epochs, callbacks, world
+        )
+        if checkpoint:
+            trainer.resume(checkpoint)
+        elif world.is_main_process:
+            # Before anything else: from here on the run can be resumed, and a full disk loses no earlier run.
+            trainer.save("last.pt")
+            clear_run(request.folder)
+        print(f"data: {sets[0].source}")
+        print(f"model: {describe(trainer, config, device, world)}")
+        if checkpoint:
+            print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
+        trainer.fit()
+        print(f"done: the model, its curves and its samples are in {request.folder}/")
