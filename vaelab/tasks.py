@@ -54,7 +54,7 @@ TASKS: dict[str, Task] = {
             fid_weight=1.0,
             cap=30.0,
             var=0.1,  # larger: the codes must be distributed as the prior is, for generation
-            epochs=10,
+            epochs=8,
             digits_epochs=150,
         ),
     )
