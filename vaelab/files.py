@@ -1,7 +1,6 @@
-"""What every command line shares: the two tasks, one-line errors, safe writes, grids of images.
+"""Writing, reading and locking files.
 
-A user's mistake is a `LabError`: `run` prints it as one line and exits with code 2. Every file is
-written beside its final place and moved there, so that a reader never meets half a file.
+Every file is written beside its final place and moved there, so that a reader never sees half a file.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from vaelab.cli import LabError, reason
 
-# --- Files --------------------------------------------------------------------------------------
-
-
 def make_folder(folder: Path) -> Path:
-    """Make `folder` and its parents. Raises: LabError where that can't be done."""
+    """Make `folder` and its parents. Raises: LabError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -31,10 +28,10 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_file(path: Path, data: bytes | str, sync: bool = True) -> None:
-    """Write `data` beside `path` and move it into place: after a crash or on a full disk `path` is
-    either the old file or the new one, whole. Raises: LabError where it can't be written.
+    """Write `data` beside `path` and move it into place. Raises: LabError if it can't be written.
 
-    sync: wait until the disk has it, so that this holds for a crash of the machine too.
+    After a crash or on a full disk, `path` is either the old file or the new one, complete. sync: wait until
+    the disk has stored it, so that this is also true after a crash of the machine.
     """
     data = data.encode() if isinstance(data, str) else data
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -47,7 +44,7 @@ def write_file(path: Path, data: bytes | str, sync: bool = True) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        kept = "; the file that was there before is untouched" if path.exists() else ""
+        kept = "; the earlier file is unchanged" if path.exists() else ""
         raise LabError(f"can't write {path}: {error.strerror}{kept}") from error
 
 
@@ -68,7 +65,7 @@ def read_json(path: Path) -> dict:
 
 
 def file_md5(path: Path) -> str | None:
-    """The md5 checksum of a file; None where there is none."""
+    """The md5 checksum of a file; None if it doesn't exist."""
     return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
@@ -80,35 +77,28 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Delete what a `write_file` that was killed left beside its files."""
+    """Delete the temporary files of a `write_file` that was killed."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def lock(folder: Path, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Hold `folder` for this process alone. The system lets go of it however the process ends.
+def lock(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Lock `folder` for this process. The system releases the lock however the process ends.
 
-    If another process holds it: wait for that one, or raise LabError. On Windows, which has no `fcntl`,
-    nothing is locked. shared: hold it together with others that share it.
+    If another process has the lock: wait for it, or raise LabError.
     """
+    file_lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
     try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    try:
-        file = (folder / ".lock").open("w")
+        file_lock.acquire()
+    except Timeout as error:
+        raise LabError(
+            f"another run is writing to {folder}: wait for it, or name another --output_dir"
+        ) from error
     except OSError as error:
         raise LabError(f"can't write into {folder}: {error.strerror}; name another folder") from error
-    with file:
-        try:
-            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LabError(
-                f"another run is writing to {folder}: wait for it, or name another --output_dir"
-            ) from error
-        if not shared:
-            clear_leftovers(folder)
+    try:
+        clear_leftovers(folder)
         yield
+    finally:
+        file_lock.release()

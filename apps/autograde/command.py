@@ -106,16 +106,23 @@ def share(text: str) -> tuple[int, int]:
 
 @contextmanager
 def own_folder(output_dir: Path, part: tuple[int, int] | None) -> Iterator[Path]:
-    """A folder to work in, while no other process grades the same."""
+    """A folder to work in, that no other process uses. part: this process's share of the class, if any.
+
+    The whole class is not graded while a share is, nor a share while the whole class is.
+    """
+    make_folder(output_dir)
     with ExitStack() as stack:
         if part is None:
-            stack.enter_context(lock(make_folder(output_dir)))
-            folder, leftovers = output_dir, [*output_dir.glob(".work-*"), *output_dir.glob(".share-*")]
+            stack.enter_context(lock(output_dir))
+            shares = list(output_dir.glob(".share-*"))
+            for share_folder in shares:
+                stack.enter_context(lock(share_folder))
+            folder, leftovers = output_dir, [*output_dir.glob(".work-*"), *shares]
         else:
-            stack.enter_context(lock(make_folder(output_dir), wait=True, shared=True))
             folder = make_folder(output_dir / ".share-{}-of-{}".format(*part))
             stack.enter_context(lock(folder))
-            leftovers = folder.glob(".work-*")
+            with lock(output_dir, wait=True):  # until a process that grades the whole class has finished
+                leftovers = list(folder.glob(".work-*"))
         for leftover in leftovers:  # of a run that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".work-", dir=folder)))
