@@ -2,7 +2,7 @@
 
     python benchmarks/playground_speed.py --checkpoint_path outputs/Genwithlabel/best.pt
 
-Needs requirements-test.txt and Debian's chromium. The browser, headless, runs on the same cores.
+Needs requirements/test.txt and Debian's chromium. The browser, headless, runs on the same cores.
 """
 
 from __future__ import annotations

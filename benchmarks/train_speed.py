@@ -1,6 +1,6 @@
 """Training speed: our Trainer against a plain PyTorch loop and against pythae, on the same networks.
 
-    pip install -r benchmarks/requirements.txt
+    pip install -r requirements/benchmarks.txt
     python benchmarks/train_speed.py
 
 A round trains every contender for one pass over the same images, one after the other; the rounds alternate

@@ -16,8 +16,8 @@ venv_python() { # its place on Linux and macOS, or on Windows
 # --clear: whatever an interrupted set-up left is made anew.
 venv_python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 
-installed=.venv/installed-$requirements
-wanted=$(cat requirements*.txt)
+installed=.venv/installed-${requirements//\//-}
+wanted=$(cat requirements.txt requirements/*.txt)
 if [ "$(cat "$installed" 2>/dev/null)" != "$wanted" ]; then
   echo "installing $requirements into .venv"
   venv_python -m pip install --quiet --disable-pip-version-check -r "$requirements"

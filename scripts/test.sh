@@ -3,7 +3,7 @@
 # Tests on real MNIST run where VAE_LAB_DATA names the folder of its four files, and skip elsewhere.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash scripts/install.sh requirements-test.txt
+bash scripts/install.sh requirements/test.txt
 export PATH="$PWD/.venv/bin:$PWD/.venv/Scripts:$PATH"
 
 ruff format --check .

@@ -1,6 +1,6 @@
 """A page in the browser to play with trained models: generate, move latents, draw, walk, compare.
 
-    pip install -r requirements-playground.txt
+    pip install -r requirements/playground.txt
     python playground.py                                     # every best.pt in outputs/
     python playground.py --checkpoint_path A/best.pt B/best.pt
 
@@ -60,7 +60,7 @@ def import_gradio(folder: str) -> ModuleType:
     try:
         import gradio
     except ImportError as error:
-        raise LabError("the playground needs gradio: pip install -r requirements-playground.txt") from error
+        raise LabError("the playground needs gradio: pip install -r requirements/playground.txt") from error
     return gradio
 
 

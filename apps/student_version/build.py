@@ -78,8 +78,8 @@ BLANKS = {
 
 # What students get: all that the main job, the self-check and their own tests need.
 SHIPPED = [
-    *(".gitignore", "LICENSE", "pyproject.toml", "requirements.txt", "requirements-test.txt"),
-    *("requirements-playground.txt", "dataset/README.md", "notebooks/lab.ipynb"),
+    *(".gitignore", "LICENSE", "pyproject.toml", "requirements.txt", "requirements/test.txt"),
+    *("requirements/playground.txt", "dataset/README.md", "notebooks/lab.ipynb"),
     *("model.py", "data_utils.py", "trainer.py", "train.py", "inference.py", "grade.py", "check.py"),
     *("playground.py", "scripts/install.sh", "scripts/quickstart.sh"),
     *("tests/conftest.py", "tests/test_submission.py", "tests/test_metrics.py"),
