@@ -1,6 +1,6 @@
 """The prepared 5:1:1 split and `MNISTDataset`.
 
-    python data_utils.py                                       # prepare whatever can be had
+    python data_utils.py                                       # prepare the available data
     python data_utils.py --dataset mnist --data_dir FOLDER     # from the four idx files in FOLDER
 
 prepares dataset/<name>/{train,valid,test}.npz (`images` uint8 [N, 28, 28], or [N, 3, 32, 32] of cifar10;
@@ -57,14 +57,14 @@ def _collate(samples: Sequence[Sample], *, collate_fn_map: dict | None = None) -
     return torch.stack(images), torch.stack(labels)
 
 
-# PyTorch's documented way to teach the default collate function a type.
+# PyTorch's documented way to add a type to the default collate function.
 default_collate_fn_map[Sample] = _collate
 
 
 class MNISTDataset(Dataset):
     """One split, held in memory as uint8. Items are `(image float32 [28, 28] in [0, 1], label int64)`.
 
-    Its arguments are `prepare`'s; `name` says which data it holds. `DataLoader(dataset, batch_size=128)`
+    Its arguments are `prepare`'s; `name` is the name of the data. `DataLoader(dataset, batch_size=128)`
     fetches each batch with one index.
     """
 

@@ -7,8 +7,8 @@ reads arrays, images and JSON only: no code of a submission runs here.
 
     python grade.py --extended
 
-also measures what the score does not: which digit an independent classifier reads in the generated images, how
-much they vary, and whether they are copies of training images.
+also measures whether an independent classifier reads the requested digit in the generated images, how much
+they vary, and whether they are copies of training images.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--extended",
         action="store_true",
-        help="also measure what the score does not; the first time, this trains a classifier for about a "
-        "minute",
+        help="measure label accuracy, diversity and copies too; the first time, this trains a classifier "
+        "for about a minute",
     )
     return parser.parse_args(argv)
 

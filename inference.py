@@ -63,8 +63,8 @@ def check_latent_dim(checkpoint: Checkpoint, path: Path, latent_dim: int | None)
     """Raise LabError if the checkpoint's latent_dim is not the one that was given."""
     if latent_dim not in (None, checkpoint.config.latent_dim):
         raise LabError(
-            f"{path} has latent_dim {checkpoint.config.latent_dim}, not {latent_dim}: leave --latent_dim out, "
-            "or name another checkpoint"
+            f"{path} has latent_dim {checkpoint.config.latent_dim}, not {latent_dim}: "
+            "leave --latent_dim out, or name another checkpoint"
         )
 
 

@@ -1,7 +1,7 @@
 """Building blocks: encoders and decoders, MLP and convolutional, for images of any shape.
 
 An encoder turns images into one vector of numbers, a decoder turns a vector into images in [0, 1].
-Neither knows about the VAE: what the numbers mean (`mu`, `logvar`, `z`) is `submission.py`'s business.
+They don't depend on the VAE: submission.py decides which of the numbers are `mu`, `logvar` or `z`.
 Grey images have no channel axis, [B, H, W]; images of several channels are [B, C, H, W]. `cond_dim`
 more numbers, such as an embedded label, may stand beside the input of either. What they return is
 float32, also where the layers multiply in bfloat16: means, variances and losses need the digits.
@@ -111,7 +111,7 @@ class ConvEncoder(nn.Module):
     """Images to `out_dim` numbers.
 
     The convolutions see the image as a grid of patches, 4 x 4 pixels each (7 x 7 patches of a 28 x 28
-    image): there they cost a sixteenth of what they would at full size, and reach as far.
+    image): a convolution there costs a sixteenth of one at full size, with the same receptive field.
     """
 
     def __init__(

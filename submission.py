@@ -74,7 +74,7 @@ class VAE(nn.Module):
         # END SOLUTION 2.2.4
 
     def generate(self, labels: Tensor) -> Tensor:
-        """One new image for each label: a code drawn from the prior N(0, I), decoded. Returns: [B, 28, 28]."""
+        """One new image for each label: a code from the prior N(0, I), decoded. Returns: [B, 28, 28]."""
         z = torch.randn(len(labels), self.latent_dim, device=labels.device)  # [B, d]
         return self.decode(z, labels)  # [B, 28, 28]
 

@@ -1,12 +1,12 @@
 """The training loop: epochs, validation, checkpoints, resuming, log and sample images.
 
-A run writes into its folder: `config.json`, `log.jsonl` (a JSON object per epoch), `last.pt` (everything that
-resuming needs), `best.pt` (the model with the lowest validation loss), `samples/` (the same codes decoded after
-each epoch) and `loss_curve.png`.
+A run writes into its folder: `config.json`, `log.jsonl` (a JSON object per epoch), `last.pt` (all that
+resuming needs), `best.pt` (the model with the lowest validation loss), `samples/` (the same codes decoded
+after each epoch) and `loss_curve.png`.
 
 A resumed run is bit-identical to an uninterrupted one on the same CPU with the same number of threads:
 the random state of an epoch depends on (seed, epoch) only and the learning rate on the step only, so
-`last.pt` holds the weights, the optimizer's state and the number of finished epochs, and no random state.
+`last.pt` contains the weights, the optimizer's state and the number of finished epochs, and no random state.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Trainer:
         torch.manual_seed(seed)
 
     def progress(self, step: int) -> float:
-        """The part of the training that lies before a step: from 0 to 1."""
+        """The finished part of the training before a step: from 0 to 1."""
         return step / (self.config.epochs * self.steps_per_epoch)
 
     def learning_rate(self, step: int) -> float:
@@ -218,14 +218,14 @@ class Trainer:
         return self.world.parallel(self.model, self.loss_terms, example)
 
     def check_finite(self, losses: Tensor, first_step: int) -> None:
-        """Raise LabError at the first loss that is nan or infinite. losses: [n], from step `first_step` on."""
+        """Raise LabError at the first nan or infinite loss. losses: [n], from step `first_step` on."""
         bad = (~torch.isfinite(losses)).nonzero()
         if len(bad):
             step = first_step + int(bad[0])
             raise LabError(
                 f"the loss became {losses[bad[0]].item()} at step {step}, in epoch {self.epoch + 1}; "
-                f"{self.folder / 'last.pt'} still holds epoch {self.epoch}. Start again with --overwrite and "
-                f"a lower --lr (it was {self.config.lr:g}) or a higher --var (it was {self.config.var:g})"
+                f"{self.folder / 'last.pt'} still contains epoch {self.epoch}. Start again with --overwrite "
+                f"and a lower --lr (it was {self.config.lr:g}) or a higher --var (it was {self.config.var:g})"
             )
 
     # --- Validation ---
@@ -291,7 +291,7 @@ class Trainer:
 
     @torch.no_grad()
     def draw_samples(self) -> None:
-        """`samples/epoch_NNN.png`: a row of ten samples for each label, from the same noise in every epoch."""
+        """`samples/epoch_NNN.png`: ten samples for each label, from the same noise in every epoch."""
         self.model.eval()
         torch.manual_seed(self.config.seed)
         labels = torch.arange(10, device=self.device).repeat_interleave(10)  # [100]

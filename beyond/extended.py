@@ -69,8 +69,8 @@ class Extended(nn.Module):
     def training_loss(self, x: Tensor, labels: Tensor | None, var: float) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, recon_term, kl_term), in nats per image; means over the batch.
 
-        As `vae_loss`, with the reconstruction error that was chosen, and the KL to the prior's mean; loss also
-        has the term that trains the prior. With `bce` and var = 1/2 it is the negative ELBO of binary pixels.
+        As `vae_loss`, with the chosen reconstruction error and the KL to the prior's mean. The loss includes
+        the term that trains the prior. With `bce` and var = 1/2 it is the negative ELBO of binary pixels.
         """
         if hasattr(self.model, "training_loss"):
             return self.model.training_loss(x, labels, var)

@@ -1,4 +1,4 @@
-"""The options of what goes beyond the lab, and the defaults of the training that they change.
+"""The options of the additions beyond the lab, and the training defaults that they change.
 
 It imports no torch: `train.py --help` reads it.
 """
@@ -50,7 +50,7 @@ class Additions:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Additions:
-        """The additions that a checkpoint holds. Raises: LabError if they are invalid."""
+        """The additions stored in a checkpoint. Raises: LabError if they are invalid."""
         if values.keys() != OPTIONS.keys():
             raise LabError(f"expected the additions {', '.join(OPTIONS)}, got {', '.join(map(str, values))}")
         for name, about in OPTIONS.items():
@@ -77,7 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_additions(given: dict[str, Any]) -> dict[str, Any]:
-    """The additions that were asked for, by name or by --beyond. given: parsed options."""
+    """The additions that were given as options, or by --beyond. given: parsed options."""
     everything = ALL_ON if given.get("beyond") else {}
     return everything | {name: given[name] for name in OPTIONS if name in given}
 

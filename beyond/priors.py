@@ -1,13 +1,13 @@
-"""Where generation draws its codes from: the prior p(z|y).
+"""Priors p(z|y), from which generation draws its codes.
 
 Three of them, which `benchmarks/quality.py` compares:
 
 - `standard`: N(0, I), the plain VAE's;
-- `class_mean`: N(m_y, I), a mean learned for each class;
-- `learned`: a flow that carries N(0, I) to the codes that the encoder gives the images of a class.
+- `class_mean`: N(m_y, I), with a learned mean for each class;
+- `learned`: a flow that maps N(0, I) to the codes that the encoder gives the images of a class.
 
-The first two hold the codes in their place by the KL term, which costs reconstruction. The third goes
-where the codes are, so that the KL term need do no more than keep them from drifting apart. y is one of
+With the first two the KL term makes the codes follow the prior, at the expense of reconstruction. The third
+fits the distribution of the codes, so the KL term only has to keep them from growing. y is one of
 `num_classes` classes; a model without labels has one class.
 """
 
@@ -21,11 +21,11 @@ from torch.quasirandom import SobolEngine
 
 
 def sobol_normal(y: Tensor, latent_dim: int) -> Tensor:
-    """Noise from N(0, I) for each of the classes y, [B], spread over each class evenly. Returns: [B, d].
+    """Quasi-random noise from N(0, I), a scrambled Sobol sequence for each class. y: [B]. Returns: [B, d].
 
-    Each row is a draw from N(0, I), but those of a class share the space between them where independent draws
-    would crowd here and leave gaps there, so that their mean and variance lie closer to those of all that the
-    model can draw. Paper: Owen, Randomly Permuted (t, m, s)-Nets and (t, s)-Sequences (1995).
+    Each row is distributed as N(0, I), but the rows of a class cover the space more evenly than independent
+    draws, so their mean and variance are closer to those of the distribution. Paper: Owen, Randomly Permuted
+    (t, m, s)-Nets and (t, s)-Sequences (1995).
     """
     points = SobolEngine(latent_dim, scramble=True).draw(len(y)).clamp(1e-7, 1 - 1e-7)  # [B, d] in (0, 1)
     eps = torch.empty_like(points)
@@ -41,15 +41,15 @@ class StandardPrior(nn.Module):
         self.latent_dim = latent_dim
 
     def mean(self, y: Tensor) -> Tensor:
-        """What the KL term measures the codes from: the mean of each class. y: [B]. Returns: [B, d]."""
+        """The mean of the prior of each class, used by the KL term. y: [B]. Returns: [B, d]."""
         return torch.zeros(len(y), self.latent_dim, device=y.device)
 
     def loss(self, mu: Tensor, logvar: Tensor, y: Tensor) -> Tensor:
-        """What is minimised beside the ELBO to learn the prior. mu, logvar: [B, d]; y: [B]. Returns: []."""
+        """The loss that trains the prior, beside the ELBO. mu, logvar: [B, d]; y: [B]. Returns: []."""
         return mu.new_zeros(())
 
     def sample(self, eps: Tensor, y: Tensor) -> Tensor:
-        """Noise from N(0, I), [B, d], to codes of the classes y, [B]. Returns: [B, d]."""
+        """Codes of the classes y, [B], from noise eps ~ N(0, I), [B, d]. Returns: [B, d]."""
         return self.mean(y) + eps
 
 

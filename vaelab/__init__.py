@@ -1,1 +1,1 @@
-"""The library of the lab: data, metrics, checkpoints, files, options. It imports nothing from the floors above."""
+"""The library of the lab: data, metrics, checkpoints, files, options. It imports nothing from above it."""

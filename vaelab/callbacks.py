@@ -1,7 +1,7 @@
 """Training callbacks: TensorBoard logging and live curves in a notebook.
 
-A callback is called with the `Trainer` when training starts or resumes, and after each epoch, when the files of
-the epoch are written. It only reads.
+A callback is called with the `Trainer` when training starts or resumes, and after each epoch, when the files
+of the epoch are written. It changes nothing in the training.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from PIL import Image
 from vaelab.cli import LabError
 
 PACKAGE = "tensorboard==2.21.0"
-REDRAW_AFTER = 4  # seconds: a drawing takes up to half a one
+REDRAW_AFTER = 4  # seconds between two drawings, each of which takes up to 0.5 s
 
 
 class TensorBoard:
-    """`tensorboard/` in the run's folder: the numbers of log.jsonl and the pictures of samples/, by step.
+    """Writes the numbers of log.jsonl and the images of samples/ to `tensorboard/` in the run's folder.
 
-    Its first call writes all that was logged before into an empty folder. So a resumed run has no epoch twice
-    and lacks none, wherever it was killed. Raises: LabError where the package tensorboard isn't there.
+    The first call writes all earlier epochs into an empty folder: a resumed run has each epoch once.
+    Raises: LabError if the package tensorboard is not installed.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class TensorBoard:
         threading.excepthook = without_os_errors(threading.excepthook)
 
     def __call__(self, trainer: Any) -> None:
-        """Write the epochs that are not there yet. Raises: LabError where they can't be written."""
+        """Write the epochs that are not written yet. Raises: LabError if that fails."""
         folder = trainer.folder / "tensorboard"
         try:
             if self.writer is None:
@@ -59,7 +59,7 @@ class TensorBoard:
             raise LabError(f"can't write into {folder}: {error.strerror or error}") from error
 
     def add(self, row: dict[str, float], samples: Path) -> None:
-        """Write one epoch, as of the time at which its samples were drawn."""
+        """Write one epoch, with the time at which its samples were drawn."""
         step, drawn = row["step"], samples.stat().st_mtime if samples.exists() else None
         for key, value in row.items():
             if key not in ("epoch", "step"):
@@ -71,21 +71,21 @@ class TensorBoard:
 
 
 def without_os_errors(hook: Callable) -> Callable:
-    """A `threading.excepthook` that leaves out a full disk, of which the writer tells the main thread too."""
+    """A `threading.excepthook` without OSError: the writer raises it in the main thread as well."""
     return lambda args: None if issubclass(args.exc_type, OSError) else hook(args)
 
 
 class LiveCurves:
-    """The run's loss_curve.png below the cell of a notebook, drawn anew as training goes on."""
+    """Shows the run's loss_curve.png below the cell of a notebook, and updates it during the training."""
 
     def __init__(self) -> None:
         ipython = sys.modules.get("IPython")  # imported by every kernel
         if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
-            raise LabError("--live draws into a notebook, which this is not: leave it out")
+            raise LabError("--live works in a notebook only: leave it out")
         self.shown, self.drawn_at = None, -math.inf
 
     def __call__(self, trainer: Any) -> None:
-        """Draw, unless that was done a moment ago and there is more to come."""
+        """Draw, unless the last drawing is less than `REDRAW_AFTER` old and more epochs follow."""
         from IPython.display import Image as Picture
         from IPython.display import display
 

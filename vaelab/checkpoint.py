@@ -1,4 +1,4 @@
-"""What a checkpoint holds, how it is written and read, and how a model is built from it.
+"""Checkpoints: their content, how they are written and read, and the model built from one.
 
 A checkpoint file is a dictionary: `task`, `config` (a `TrainConfig` as a dictionary), `epoch`, `best_loss`,
 `model` (the state_dict of the submission's model) and, in `last.pt`, `optimizer`. Where something beyond the
@@ -65,7 +65,7 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_tensors(path: Path) -> Any:
-    """Read what `save_tensors` wrote, onto the CPU, running no code that the file may hold.
+    """Read what `save_tensors` wrote, onto the CPU, without running any code in it.
 
     Raises: LabError if it is damaged or something else.
     """
@@ -106,7 +106,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
-    """Read a checkpoint of this lab onto the CPU, running no code that it may hold.
+    """Read a checkpoint of this lab onto the CPU, without running any code in it.
 
     Raises: LabError if there is none, it is damaged, it is something else, or it is not of `task`.
     """
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
     if not isinstance(content, dict) or any(
         not isinstance(content.get(key), kind) for key, kind in kinds.items()
     ):
-        raise LabError(f"{path} is not a checkpoint of this lab: it should hold {', '.join(kinds)}")
+        raise LabError(f"{path} is not a checkpoint of this lab: it should contain {', '.join(kinds)}")
     try:
         beyond = content.get("beyond") or {"options": {}, "weights": None}
         config = TrainConfig.from_dict(content["config"] | {"beyond": beyond["options"]})

@@ -54,23 +54,23 @@ def add_device_option(parser: argparse._ActionsContainer) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one line: the last one of an error's text (of several mirrors, the latest)."""
+    """An error in one line: the last line of its text."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def printable(text: str, most: int) -> str:
-    """Text that is not ours, fit to be shown: one line of printable characters, not longer than `most`."""
+    """Untrusted text as one line of at most `most` printable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command line's `main`. What the user can mend becomes one line on stderr and exit code 2."""
+    """Run the `main` of a command. A `LabError` becomes one line on stderr and exit code 2."""
     try:
         main()
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # the reader of our output has left, as in `| head`
+    except BrokenPipeError:  # the output was closed, as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # no permission, a folder where a file should be, a name too long, ...

@@ -237,7 +237,7 @@ def model_options(path: Path = SUBMISSION, tasks: Any = None) -> dict[str, Model
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise LabError(f"there is no {path}: it has to hold the models") from error
+        raise LabError(f"there is no {path}, which defines the models") from error
     except (SyntaxError, ValueError) as error:
         place = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise LabError(f"{path.name}{place} is not valid Python ({error})") from error
@@ -297,7 +297,7 @@ def options_table(sections: dict[str, dict[str, tuple[Option, str]]] | None = No
             (section, f"`--{name}`", default, limits(about), about.help)
             for name, (about, default) in options.items()
         ]
-    return markdown(("group", "option", "default", "values", "what it is"), rows)
+    return markdown(("group", "option", "default", "values", "meaning"), rows)
 
 
 def limits(about: Option) -> str:

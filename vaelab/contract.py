@@ -1,4 +1,4 @@
-"""What the lab expects of a submission: how its models are built and what their methods must return."""
+"""The contract of a submission: how its models are built and what their methods return."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vaelab.cli import LabError
 from vaelab.config import TrainConfig
 from vaelab.tasks import TASKS
 
-# What builds the model of a configuration that asks for more than the submission. A fixed list: nothing that
-# a checkpoint holds is ever imported. These modules are not part of the students' version.
+# The module that adds to a submission's model. The list is fixed: no name from a checkpoint is ever imported.
+# It is loaded only when a configuration needs it, since the students' version doesn't have it.
 BUILDERS = {"beyond": "beyond.extended"}
 
 
@@ -60,7 +60,7 @@ def build_submission(submission: ModuleType, task: str, model_args: dict[str, An
 
 
 def build_model(submission: ModuleType, config: TrainConfig) -> nn.Module:
-    """The model of a configuration, freshly initialised: the submission's, with the additions asked for.
+    """The model of a configuration, freshly initialised: the submission's, with its additions.
 
     Raises: LabError for wrong arguments, or additions that this copy of the lab doesn't have.
     """

@@ -40,8 +40,8 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 def keep_memory() -> None:
     """Tell glibc to keep freed memory for the next step instead of handing it back to the system.
 
-    A step's tensors are freed and asked for again, and fresh pages cost more than filling them: up to a
-    third of a step's time on a CPU. Other C libraries have no `mallopt`, and nothing is done.
+    Each step frees its tensors and allocates the same sizes again, and new memory pages are expensive: up to
+    a third of a step's time on a CPU. Without glibc this does nothing.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     with contextlib.suppress(AttributeError, OSError, TypeError):

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from vaelab.cli import LabError, reason
 
+
 def make_folder(folder: Path) -> Path:
     """Make `folder` and its parents. Raises: LabError if that fails."""
     try:

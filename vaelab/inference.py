@@ -1,7 +1,7 @@
 """The three steps of inference: encode images, decode codes, generate images from labels.
 
-`inference.py` runs them in one process, `autograde.py` in three isolated ones. Only the codes pass from one to
-the next, so the score depends only on what the codes contain.
+`inference.py` runs them in one process, `autograde.py` in three isolated ones. Only the codes pass from one
+to the next, so the score depends on the codes alone.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ def encode(model: nn.Module, x: Tensor, labels: Tensor | None, skip_compress: bo
 
 def decode(model: nn.Module, z: Tensor, labels: Tensor | None, image_shape: tuple[int, ...]) -> np.ndarray:
     """The images of codes, [B, d], as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
-    return as_saved("what decode returns", model.decode(z, labels), (len(z), *image_shape))
+    return as_saved("the output of decode", model.decode(z, labels), (len(z), *image_shape))
 
 
 def generate_images(model: nn.Module, labels: Tensor, image_shape: tuple[int, ...]) -> np.ndarray:
     """A new image for each label, as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
-    return as_saved("what generate returns", generate(model, labels), (len(labels), *image_shape))
+    return as_saved("the output of generate", generate(model, labels), (len(labels), *image_shape))
 
 
 def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """A model's images, checked, as uint8. Raises: LabError if the shape is wrong or a pixel isn't finite."""
     check_output(name, images, shape)
     if not torch.isfinite(images).all():
-        raise LabError(f"{name} holds nan or infinite pixels: the training went wrong, train again")
+        raise LabError(f"{name} has nan or infinite pixels: the training failed, train again")
     return to_uint8(images).cpu().numpy()
 
 

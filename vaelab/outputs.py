@@ -26,7 +26,7 @@ from vaelab.tasks import TASKS
 
 @dataclass(frozen=True)
 class Hyperparams:
-    """hyperparams.json: what the outputs were made from."""
+    """The content of hyperparams.json: the origin of the outputs."""
 
     task: str
     latent_dim: int
@@ -81,7 +81,7 @@ def read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def read_npy(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A uint8 array of `shape`. Raises: LabError that names the file and what it holds instead."""
+    """A uint8 array of `shape`. Raises: LabError that names the file and its actual content."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
@@ -92,7 +92,7 @@ def read_npy(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         ) from error
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
         came = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
-        raise LabError(f"{path} should hold uint8 {list(shape)}, got {came}: run inference.py again")
+        raise LabError(f"{path} should contain uint8 {list(shape)}, got {came}: run inference.py again")
     return array
 
 
@@ -125,7 +125,7 @@ def read_hyperparams(folder: Path, task: str, split: str) -> Hyperparams:
     }
     for what, good in expected.items():
         if not good:
-            raise LabError(f"{path} should hold {what}, got {values}: run inference.py again")
+            raise LabError(f"{path} should contain {what}, got {values}: run inference.py again")
     return Hyperparams(**{entry.name: values.get(entry.name) for entry in fields(Hyperparams)})
 
 

@@ -40,14 +40,14 @@ class LabModules:
 
 @dataclass
 class RunRequest:
-    """What a user asks a run for. Options that were not given are not in the dictionaries."""
+    """The options of a run. Options that were not given are not in the dictionaries."""
 
     task: str
     folder: Path
     training: dict[str, Any] = field(default_factory=dict)  # options of TrainConfig
     model: dict[str, Any] = field(default_factory=dict)  # options of the model
     beyond: dict[str, Any] = field(default_factory=dict)  # all additions to the submission, if any is on
-    beyond_given: dict[str, Any] = field(default_factory=dict)  # those of them that were asked for
+    beyond_given: dict[str, Any] = field(default_factory=dict)  # the additions that were given as options
     defaults: dict[str, Any] = field(default_factory=dict)  # defaults that these additions change
     dataset: str = "auto"
     data_dir: Path | None = None
@@ -65,7 +65,7 @@ class RunRequest:
 
 
 def find_resumable(request: RunRequest) -> Checkpoint | None:
-    """The checkpoint to resume from, if any. Raises: LabError if it isn't the run that is asked for."""
+    """The checkpoint to resume from, if any. Raises: LabError if its options differ from the request."""
     folder = request.folder
     if request.resume and (folder / "last.pt").exists():
         checkpoint = load_checkpoint(folder / "last.pt", request.task)
@@ -74,14 +74,14 @@ def find_resumable(request: RunRequest) -> Checkpoint | None:
     present = [name for name in ("last.pt", "best.pt", "log.jsonl") if (folder / name).exists()]
     if present and request.resume:
         raise LabError(
-            f"{folder} holds {', '.join(present)} but no last.pt to resume: start again with --overwrite"
+            f"{folder} contains {', '.join(present)} but no last.pt to resume: start again with --overwrite"
         )
     if present and not request.overwrite:
         raise LabError(
-            f"{folder} already holds a run: continue it with --resume, or replace it with --overwrite"
+            f"{folder} already contains a run: continue it with --resume, or replace it with --overwrite"
         )
     if request.resume:
-        print(f"{folder} holds nothing to resume: starting")
+        print(f"{folder} contains nothing to resume: starting")
     return None
 
 

@@ -37,7 +37,7 @@ def binarize(x: Tensor, pixels: str, generator: torch.Generator | None = None) -
     """Images in [0, 1] as a loss sees them. Returns: the same shape.
 
     `grey`: as they are; `binarized`: each pixel 1 with the probability that is its grey value, else 0;
-    `threshold`: 1 where the grey value is above 1/2. generator: what `binarized` draws from.
+    `threshold`: 1 where the grey value is above 1/2. generator: the random numbers of `binarized`.
     """
     if pixels == "binarized":
         return (torch.rand(x.shape, generator=generator, device=x.device) < x).float()

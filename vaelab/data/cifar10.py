@@ -11,15 +11,15 @@ from vaelab.data.idx import Arrays
 from vaelab.data.torchvision_sets import torchvision_class
 
 CIFAR10_SIZE = 32
-CIFAR10_FOLDER = "cifar-10-batches-py"  # what torchvision unpacks
+CIFAR10_FOLDER = "cifar-10-batches-py"  # the folder that torchvision unpacks
 CIFAR10_KEYS = ("train_images", "train_labels", "test_images", "test_labels")  # of an .npz with a part of it
 
 
 def read_cifar10(folder: Path) -> dict[str, Arrays]:
-    """CIFAR-10 from a file cifar10*.npz, which may hold a part of it, or as torchvision unpacks it.
+    """CIFAR-10 from a file cifar10*.npz, which may contain a part of it, or as torchvision unpacks it.
 
-    The .npz holds train_images, train_labels, test_images and test_labels, images as uint8 [N, 32, 32, 3].
-    Raises: LabError that names what is wrong.
+    The .npz contains train_images, train_labels, test_images and test_labels, images as uint8 [N, 32, 32, 3].
+    Raises: LabError that names the fault.
     """
     files = sorted(folder.glob("cifar10*.npz"))
     path = files[0] if files else folder / CIFAR10_FOLDER
@@ -40,7 +40,7 @@ def read_cifar10(folder: Path) -> dict[str, Arrays]:
         expected = (len(labels), CIFAR10_SIZE, CIFAR10_SIZE, 3)
         if images.dtype != np.uint8 or images.shape != expected or len(images) < 5 or labels.max() > 9:
             raise LabError(
-                f"{path} should hold {name} images uint8 {list(expected)} and as many labels of 0 to 9, "
+                f"{path} should contain {name} images uint8 {list(expected)} and as many labels of 0 to 9, "
                 f"got {images.dtype} {list(images.shape)} and labels of up to {labels.max(initial=0)}"
             )
         splits[name] = np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.uint8)

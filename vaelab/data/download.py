@@ -20,7 +20,7 @@ STALL_SECONDS = 12  # a download without progress for so long is given up
 
 
 def download(dataset: str, folder: Path) -> Path:
-    """Download `dataset` into `folder`. Returns: the folder in it that holds the files.
+    """Download `dataset` into `folder`. Returns: the folder with the files.
 
     Raises: SourceUnavailableError if torchvision can't be loaded, the download fails, or it makes no progress
     for `STALL_SECONDS`.
@@ -52,7 +52,7 @@ def _fetch(dataset_class: type, folder: Path, dataset: str) -> None:
     timeout_before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
-        with silence:  # torchvision draws progress bars, also where nobody looks
+        with silence:  # torchvision always draws progress bars
             thread.start()
             last_bytes, last_change = 0, time.monotonic()
             while thread.is_alive() and time.monotonic() - last_change < STALL_SECONDS:

@@ -18,10 +18,10 @@ import numpy as np
 from vaelab.cli import LabError
 
 IMAGE_SIZE = 28
-IDX_PREFIXES = {"train": 60_000, "t10k": 10_000}  # the files' names, and how many images each holds
+IDX_PREFIXES = {"train": 60_000, "t10k": 10_000}  # the files' names, and their numbers of images
 VALID_IMAGES = 10_000  # the last ones of the training file
 # md5 of MNIST's uncompressed files (images, labels). Other data sets use the same file names and sizes, so
-# this is what tells MNIST from them, and whole files from damaged ones.
+# the checksums distinguish MNIST from them, and complete files from damaged ones.
 MNIST_MD5 = {
     "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
     "t10k": ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
@@ -42,7 +42,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
 
     The format (Y. LeCun's MNIST page): two zero bytes, 8 for unsigned bytes, the number of dimensions,
     each dimension as a big-endian 32-bit integer, then the bytes. Returns: uint8 with `ndim` dimensions.
-    Raises: LabError that names the file and what is wrong with it.
+    Raises: LabError that names the file and its fault.
     """
     try:
         data = path.read_bytes()
@@ -82,20 +82,20 @@ def read_pair(folder: Path, prefix: str, dataset: str) -> Arrays:
     label_path = find_idx(folder, f"{prefix}-labels-idx1-ubyte")
     for path, name in ((image_path, "images-idx3-ubyte"), (label_path, "labels-idx1-ubyte")):
         if path is None:
-            raise LabError(f"{folder} holds no {prefix}-{name}[.gz]: all four idx files are needed")
+            raise LabError(f"{folder} has no {prefix}-{name}[.gz]: all four idx files are needed")
     images, labels = read_idx(image_path, 3), read_idx(label_path, 1)
     if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         raise LabError(
-            f"{image_path} holds images of {images.shape[1]} x {images.shape[2]}, expected 28 x 28"
+            f"{image_path} contains images of {images.shape[1]} x {images.shape[2]}, expected 28 x 28"
         )
     if len(images) != len(labels):
         raise LabError(
-            f"{image_path} holds {len(images):,} images, but {label_path} holds {len(labels):,} labels"
+            f"{image_path} contains {len(images):,} images, but {label_path} contains {len(labels):,} labels"
         )
     if labels.size and labels.max() > 9:
-        raise LabError(f"{label_path} holds the label {labels.max()}: labels are 0 to 9")
+        raise LabError(f"{label_path} contains the label {labels.max()}: labels are 0 to 9")
     if len(images) != IDX_PREFIXES[prefix]:
-        raise LabError(f"{image_path} holds {len(images):,} images, expected {IDX_PREFIXES[prefix]:,}")
+        raise LabError(f"{image_path} contains {len(images):,} images, expected {IDX_PREFIXES[prefix]:,}")
     if dataset == "mnist":
         for path, array, md5 in zip(
             (image_path, label_path), (images, labels), MNIST_MD5[prefix], strict=True
@@ -103,15 +103,15 @@ def read_pair(folder: Path, prefix: str, dataset: str) -> Arrays:
             if idx_md5(array) != md5:
                 raise LabError(
                     f"{path} is not MNIST's file (by its md5 checksum): fetch it again, "
-                    "or say by --dataset what it is"
+                    "or name its data set by --dataset"
                 )
     elif idx_md5(images) == MNIST_MD5[prefix][0]:
-        raise LabError(f"{image_path} holds MNIST's images, not those of {dataset}: name another folder")
+        raise LabError(f"{image_path} contains MNIST's images, not those of {dataset}: name another folder")
     return images, labels
 
 
 def idx_md5(array: np.ndarray) -> str:
-    """The md5 checksum of the uncompressed idx file that holds `array`."""
+    """The md5 checksum of the uncompressed idx file of `array`."""
     header = struct.pack(f">{1 + array.ndim}I", 8 << 8 | array.ndim, *array.shape)
     return hashlib.md5(header + array.tobytes()).hexdigest()
 

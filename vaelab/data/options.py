@@ -1,4 +1,4 @@
-"""Names of data sets and splits, where they lie, and the command-line options that choose them."""
+"""Names of data sets and splits, their folder, and the command-line options that choose them."""
 
 from __future__ import annotations
 

@@ -26,21 +26,21 @@ def download_splits(dataset: str) -> dict[str, Arrays]:
 
 
 def read_folder(folder: Path, dataset: str) -> dict[str, Arrays]:
-    """The splits of `dataset` from a folder that `holds` it."""
+    """The splits of `dataset` from a folder that `contains` it."""
     return read_cifar10(folder) if dataset == "cifar10" else read_idx_folder(folder, dataset)
 
 
-def holds(folder: Path, dataset: str) -> bool:
-    """Whether files of `dataset` lie in a folder."""
+def contains(folder: Path, dataset: str) -> bool:
+    """Whether a folder has files of `dataset`."""
     if dataset == "cifar10":
         return (folder / CIFAR10_FOLDER).is_dir() or any(folder.glob("cifar10*.npz"))
     return any(find_idx(folder, f"{prefix}-images-idx3-ubyte") for prefix in IDX_PREFIXES)
 
 
 def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
-    """The folder that holds the files of `dataset`, if there is one.
+    """The folder with the files of `dataset`, if there is one.
 
-    A `data_dir` that the user names must hold them, itself or as torchvision lays them out
+    A `data_dir` that the user names must contain them, directly or in torchvision's layout
     (`MNIST/raw/`). Raises: LabError if it doesn't.
     """
     inside = layout(dataset)
@@ -52,12 +52,12 @@ def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
             raise LabError(f"can't read the data folder {data_dir}: {error.strerror}") from error
         folders = [data_dir, data_dir / inside]
     for folder in folders:
-        if holds(folder, dataset):
+        if contains(folder, dataset):
             return folder
     if data_dir is not None:
         found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "nothing"
         files = (
             f"{CIFAR10_FOLDER}/ or cifar10*.npz" if dataset == "cifar10" else "train-images-idx3-ubyte[.gz]"
         )
-        raise LabError(f"{data_dir} holds no {files} and no {inside}/ with it (found: {found})")
+        raise LabError(f"{data_dir} has no {files} and no {inside}/ with it (found: {found})")
     return None

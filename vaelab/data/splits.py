@@ -21,7 +21,7 @@ from vaelab.files import lock, make_folder, write_file
 
 
 def split_path(dataset: str, split: str) -> Path:
-    """Where the prepared split lies."""
+    """The file of the prepared split."""
     return ROOT / dataset / f"{split}.npz"
 
 
@@ -33,7 +33,7 @@ def present_splits(dataset: str) -> list[str]:
 def save_splits(dataset: str, arrays: dict[str, Arrays]) -> None:
     """Write the splits that are not there yet: all of them at once, or none.
 
-    A split that is there stays: course staff may have put it there.
+    An existing split is kept: course staff may have provided it.
     """
     with tempfile.TemporaryDirectory(prefix=".prepare-", dir=ROOT) as temporary:
         folder = make_folder(Path(temporary, dataset))
@@ -63,8 +63,8 @@ def load_split(dataset: str, split: str) -> Arrays:
     good = images.dtype == labels.dtype == np.uint8 and images.shape == (*labels.shape, *expected)
     if not good or labels.max(initial=0) > 9 or not len(images):
         raise LabError(
-            f"{path} should hold images uint8 [N, {', '.join(map(str, expected))}] and labels uint8 [N] of 0 "
-            "to 9; it holds "
+            f"{path} should contain images uint8 [N, {', '.join(map(str, expected))}] and labels uint8 [N] of "
+            "0 to 9; it contains "
             f"{images.dtype} {list(images.shape)} and {labels.dtype} {list(labels.shape)}"
             + (f" of up to {labels.max()}" if good and len(labels) else "")
         )
@@ -79,7 +79,7 @@ def prepare(
     The sources in order: the prepared split; the idx files in `data_dir` (default: what the variable
     VAE_LAB_DATA names) or in dataset/raw/; a download; and, for `auto` alone, scikit-learn's digits.
     Where some splits were handed out and there are no idx files, `splits` = None is content with those.
-    Raises: LabError where `dataset` can't be had, or the idx files are not in order.
+    Raises: LabError if `dataset` is not available, or its idx files are invalid.
     """
     data_dir = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     data_dir = Path(data_dir) if data_dir else None
@@ -111,7 +111,7 @@ def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str] | None) 
         elif folder is not None:
             arrays, source = read_folder(folder, dataset), f"the files in {folder}"
         elif present:
-            # Splits are written together: whoever has only some was handed those, and others were kept back.
+            # Splits are written together: if only some exist, staff kept the others back.
             missing = ", ".join(split for split in splits if split not in present)
             raise LabError(
                 f"{ROOT / dataset}/ has {', '.join(present)} and no {missing} split: use one it has, "

@@ -16,7 +16,7 @@ def layout(dataset: str) -> Path:
 def raw_folders(dataset: str) -> list[Path]:
     """The lab's own folders in which files are searched."""
     inside = ROOT / "raw" / layout(dataset)
-    # Only MNIST may lie in dataset/raw/ itself: the other data sets' idx files have the same names.
+    # Only MNIST may be in dataset/raw/ itself: the other data sets' idx files have the same names.
     return [ROOT / "raw", inside] if dataset == "mnist" else [inside]
 
 

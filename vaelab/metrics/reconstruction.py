@@ -1,10 +1,6 @@
-"""The numbers a grade is made of: MSE, SSIM, the simplified per-class FID and the score formula.
+"""Metrics of reconstructions: MSE and SSIM, and the conversion to the uint8 images that they are computed on.
 
-All of them are taken on uint8 images, so that a grade depends on what is saved and on nothing else.
-`tests/test_grade.py` holds an independent NumPy and scikit-image version of each, image by image.
-
-Beside them: what tells a good model from one that is only good at the score, and the ELBO and the
-importance-sampled log-likelihood.
+Grades depend on the saved uint8 images alone. The tests hold each metric against NumPy and scikit-image.
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def to_float(images: np.ndarray) -> Tensor:
-    """uint8 images, any shape, as float32 in [0, 1]: the way back."""
+    """uint8 images, any shape, as float32 in [0, 1]: the inverse of `to_uint8`."""
     return torch.from_numpy(images).float() / 255
 
 
@@ -48,7 +44,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     x, y: float [B, H, W] or [B, C, H, W] in [0, 1], H and W at least 7. Returns: [B], 1 for equal images.
 
     Wang, Bovik, Sheikh & Simoncelli (2004), eq. 13, with scikit-image's defaults: a uniform 7x7 window,
-    sample covariances (N - 1), and the mean over the windows that lie wholly inside the image.
+    sample covariances (N - 1), and the mean over all windows inside the image.
     """
     size, c1, c2 = 7, 0.01**2, 0.03**2
 
