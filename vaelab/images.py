@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import numpy as np
 from PIL import Image
 
-# --- Pictures -----------------------------------------------------------------------------------
+GROUND = 96  # the grey value between the images of a grid
 
 
 def channels_last(image: np.ndarray) -> np.ndarray:
-    """An image as picture files have it. image: [H, W] or [C, H, W]. Returns: [H, W] or [H, W, C]."""
+    """The image with its channels last. image: [H, W] or [C, H, W]. Returns: [H, W] or [H, W, C]."""
     return image if image.ndim == 2 else image.transpose(1, 2, 0)
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-    """`image`, uint8 [H, W] or [H, W, 3], as the bytes of a PNG file."""
+    """The bytes of a PNG file. image: uint8 [H, W] or [H, W, 3]."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png")
     return buffer.getvalue()
 
 
-def image_grid(images: np.ndarray, columns: int, gap: int = 2, scale: int = 2) -> np.ndarray:
-    """Lay out images row by row, each pixel `scale` pixels wide, on a mid-grey ground.
+def data_uri(png: bytes) -> str:
+    """A PNG file as a `data:` URI, which embeds it in an HTML page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
-    images: uint8 [N, H, W] or [N, C, H, W]. Returns: uint8 [rows * ., columns * .] or [., ., C]; the
-    last row may be short.
+
+def image_grid(images: np.ndarray, columns: int, gap: int = 2, scale: int = 2) -> np.ndarray:
+    """A grid of images, filled row by row; the last row may be short.
+
+    images: uint8 [N, H, W] or [N, C, H, W]; gap: pixels between two images, before scaling; scale: the size
+    of a pixel. Returns: uint8 [H', W'] or, in colour, [H', W', C].
     """
     if images.ndim == 3:
         images = images[:, None]
     n, channels, height, width = images.shape
     rows = -(-n // columns)
-    grid = np.full((channels, rows * (height + gap) + gap, columns * (width + gap) + gap), 96, np.uint8)
+    grid = np.full((channels, rows * (height + gap) + gap, columns * (width + gap) + gap), GROUND, np.uint8)
     for i, image in enumerate(images):
         top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
         grid[:, top : top + height, left : left + width] = image

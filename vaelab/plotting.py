@@ -1,4 +1,4 @@
-"""Figures, and tables as CSV or Markdown."""
+"""Matplotlib figures, and tables as CSV or Markdown."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from PIL import Image
 from vaelab.cli import markdown
 from vaelab.images import image_grid
 
-COLOURS = 256  # of a figure's PNG file: a third of the bytes of full colour
+COLOURS = 256  # in the palette of a figure's PNG file, which is a third of the size of one in full colour
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV, with a column for each key that one of them has."""
+    """The rows as CSV text, with a column for each key of any row."""
     buffer = io.StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
@@ -28,26 +28,29 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def to_table(rows: list[dict[str, Any]]) -> str:
-    """Rows of one kind as a Markdown table, numbers to four digits."""
+    """The rows, which have the same keys, as a Markdown table with numbers to four significant digits."""
 
-    def short(value: Any) -> str:
+    def cell(value: Any) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    return markdown(list(rows[0]), [[short(value) for value in row.values()] for row in rows])
+    return markdown(list(rows[0]), [[cell(value) for value in row.values()] for row in rows])
 
 
 # --- Figures ------------------------------------------------------------------------------------
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches of 100 pixels."""
+    """An empty figure. width, height: in inches, at 100 pixels per inch."""
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
 def show_images(
     axes: Axes, images: np.ndarray, columns: int, title: str = "", extent: tuple | None = None, gap: int = 1
 ) -> None:
-    """Images, uint8 [N, H, W] or [N, C, H, W], row by row; with axes only where `extent` gives a scale."""
+    """Draw a grid of images. images: uint8 [N, H, W] or [N, C, H, W].
+
+    extent: the data coordinates (left, right, bottom, top) of the grid; without it, no axes are drawn.
+    """
     grid = image_grid(images, columns, gap=gap, scale=1)
     axes.imshow(
         grid,
@@ -66,7 +69,10 @@ def show_images(
 
 
 def show_codes(axes: Axes, z: np.ndarray, labels: np.ndarray, title: str = "") -> None:
-    """Codes [N, 2] coloured by label; each class also has its digit at its median, to be read in grey."""
+    """Draw a scatter plot of codes, coloured by label, with each label written at the median of its class.
+
+    z: [N, 2]; labels: [N].
+    """
     axes.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=3, linewidths=0, alpha=0.7)
     for label in np.unique(labels):
         x, y = np.median(z[labels == label], axis=0)
@@ -76,11 +82,11 @@ def show_codes(axes: Axes, z: np.ndarray, labels: np.ndarray, title: str = "") -
 
 
 def figure_png(figure: Figure) -> bytes:
-    """The figure as the bytes of a small PNG file."""
+    """The bytes of a PNG file of the figure, reduced to a palette of 256 colours."""
     buffer, small = io.BytesIO(), io.BytesIO()
     figure.savefig(buffer, format="png")
     image = Image.open(buffer).convert("RGB")
-    # Maximum coverage: a palette by frequency would be greys alone, and leave none for the points of a plot.
+    # MAXCOVERAGE: a palette chosen by frequency would be all greys, without the colours of a plot's points.
     image = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -1,6 +1,7 @@
-"""The report: one HTML page about two trainings and their grade.
+"""The report: one HTML page about the trainings of all tasks and their grades.
 
 In:  the graded arrays, and config.json, log.jsonl and samples/ of each run (all untrusted).
 Out: outputs/report.html, one file that needs no network.
-Files: `page.py` collects and checks the data, `charts.py` draws the curves, `report.html` is the template.
+Files: `run_data.py` reads and checks the files of a run, `pictures.py` makes the grids of images, `charts.py`
+computes the curves, `page.py` fills the template `report.html`.
 """

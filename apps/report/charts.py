@@ -1,79 +1,101 @@
-"""The geometry of the report's line charts: numbers to places in an SVG, which the template draws.
+"""The geometry of the report's line charts, in the coordinates of an SVG that the template draws.
 
-Colours are the page's, so that a chart follows its dark mode and its print style.
+The ticks are matplotlib's. The colours are those of the page, so that a chart follows its dark mode and its
+print style.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 WIDTH, HEIGHT = 320, 190
-LEFT, RIGHT, TOP, BOTTOM = 52, 308, 10, 160  # of the plot within it
-MAX_POINTS = 200  # of a line: more can't be told apart
-DOTS = 30  # up to so many points, each is marked
+LEFT, RIGHT, TOP, BOTTOM = 52, 308, 10, 160  # the plot area
+MARGIN = 8  # between the plot area's edges and the lines
+MAX_POINTS = 200  # of a line; more can't be distinguished at this size
+MAX_MARKERS = 30  # lines of at most so many points get a marker at each point
+MAX_TICKS = 6
+LOG_RATIO = 4  # the axis is logarithmic if the largest value is more than so many times the smallest
 
 
-def linear_ticks(low: float, high: float) -> list[float]:
-    """Up to six round numbers from `low` to `high`."""
-    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-200):
-        return [low]
-    size = 10.0 ** math.floor(math.log10((high - low) / 3))
-    size *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (size * factor) <= 5)
-    return [i * size for i in range(math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9) + 1)]
+@dataclass(frozen=True)
+class Ticks:
+    """The ticks of an axis: their values and labels, and what is added to or multiplied with all labels."""
+
+    values: list[float]
+    labels: list[str]
+    offset: str = ""
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """The numbers 1, 2 and 5 times a power of ten, or of them the powers alone, from `low` to `high`."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if len(decades) <= 4 else (1,)
-    ticks = [factor * 10.0**decade for decade in decades for factor in factors]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    return ticks[:: -(-len(ticks) // 6) or 1]
+@dataclass(frozen=True)
+class LineChart:
+    """A chart of lines over the epochs. All places are pixels of the SVG."""
+
+    x_ticks: list[tuple[float, str]]  # place and label
+    y_ticks: list[tuple[float, str]]
+    y_offset: str  # of the labels of the y axis, such as 1e9; usually empty
+    lines: dict[str, list[tuple[float, float]]]
+    markers: bool
+    log: bool
 
 
-def short(tick: float) -> str:
-    """A number as a label that fits beside the axis."""
-    label = f"{tick:g}"
-    return label if len(label) <= 7 else f"{tick:.3g}"
+def linear_ticks(low: float, high: float, integer: bool = False) -> Ticks:
+    """The ticks of a linear axis from `low` to `high`. integer: place them at integers only."""
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter  # here: matplotlib takes long to import
+
+    locator = MaxNLocator(nbins=MAX_TICKS - 1, steps=[1, 2, 5, 10], integer=integer)
+    values = [value for value in locator.tick_values(low, high).tolist() if low <= value <= high]
+    formatter = ScalarFormatter()
+    formatter.set_powerlimits((-4, 6))  # longer numbers don't fit beside the axis
+    formatter.create_dummy_axis()
+    formatter.axis.set_view_interval(low, high)
+    labels = formatter.format_ticks(values)
+    return Ticks(values, labels, formatter.get_offset())
 
 
-def thinned(count: int, most: int) -> list[int]:
-    """At most `most` of the indices 0 to count - 1, evenly, the last among them."""
-    return np.linspace(count - 1, 0, min(count, most)).round().astype(int)[::-1].tolist()
+def log_ticks(low: float, high: float) -> Ticks:
+    """The ticks of a logarithmic axis from `low` > 0 to `high`: powers of ten, and 2 and 5 times them."""
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+    subs = (1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)
+    values = LogLocator(subs=subs, numticks=MAX_TICKS).tick_values(low, high).tolist()
+    values = [value for value in values if low <= value <= high]
+    return Ticks(values, StrMethodFormatter("{x:g}").format_ticks(values))
 
 
-def line_chart(epochs: list[int], lines: dict[str, list[float]]) -> dict[str, Any]:
-    """A chart of lines over the epochs, for the template.
+def evenly_spaced(count: int, max_count: int) -> list[int]:
+    """At most `max_count` of the indices 0 to count - 1, evenly spaced, with the last one among them."""
+    return np.linspace(count - 1, 0, min(count, max_count)).round().astype(int)[::-1].tolist()
 
-    lines: a name, which is also the line's class on the page, to a value for each epoch. The axis is
-    logarithmic where all values are positive and the largest is more than four times the smallest.
-    """
+
+def line_chart(epochs: list[int], lines: dict[str, list[float]]) -> LineChart:
+    """The chart of some lines over the epochs. lines: the name (its CSS class) to a value for each epoch."""
+    from matplotlib.transforms import nonsingular
+
     values = [value for line in lines.values() for value in line]
-    low, high = min(values), max(values)
-    log = low > 0 and high > 4 * low
+    low, high = map(float, nonsingular(min(values), max(values), expander=0.05, tiny=1e-12))
+    log = low > 0 and high > LOG_RATIO * low
     ticks = log_ticks(low, high) if log else linear_ticks(low, high)
-    if log and len(ticks) < 2:
+    if log and len(ticks.values) < 2:
         log, ticks = False, linear_ticks(low, high)
 
-    def place_x(epoch: float) -> float:
-        share = (epoch - epochs[0]) / (epochs[-1] - epochs[0]) if epochs[-1] > epochs[0] else 0.5
-        return round(LEFT + 8 + share * (RIGHT - LEFT - 16), 1)
+    def x_of(epoch: float) -> float:
+        fraction = (epoch - epochs[0]) / (epochs[-1] - epochs[0]) if len(epochs) > 1 else 0.5
+        return round(LEFT + MARGIN + fraction * (RIGHT - LEFT - 2 * MARGIN), 1)
 
-    def place_y(value: float) -> float:
-        start, end, at = (math.log(v) if log else v for v in (low, high, value))
-        share = (at - start) / (end - start) if end > start else 0.5
-        return round(BOTTOM - 8 - share * (BOTTOM - TOP - 16), 1)
+    def y_of(value: float) -> float:
+        start, end, at = (math.log(number) if log else number for number in (low, high, value))
+        return round(BOTTOM - MARGIN - (at - start) / (end - start) * (BOTTOM - TOP - 2 * MARGIN), 1)
 
-    chosen = thinned(len(epochs), MAX_POINTS)
-    places = {name: [(place_x(epochs[i]), place_y(line[i])) for i in chosen] for name, line in lines.items()}
-    epoch_ticks = [tick for tick in linear_ticks(epochs[0], epochs[-1]) if tick == int(tick)]
-    return {
-        "x_ticks": [(place_x(tick), f"{tick:g}") for tick in epoch_ticks],
-        "y_ticks": [(place_y(tick), short(tick)) for tick in ticks],
-        "lines": places,
-        "dots": len(chosen) <= DOTS,
-        "log": log,
-    }
+    shown = evenly_spaced(len(epochs), MAX_POINTS)
+    epoch_ticks = linear_ticks(epochs[0], epochs[-1], integer=True)
+    return LineChart(
+        x_ticks=[(x_of(tick), f"{tick:g}") for tick in epoch_ticks.values],
+        y_ticks=[(y_of(tick), label) for tick, label in zip(ticks.values, ticks.labels, strict=True)],
+        y_offset=ticks.offset,
+        lines={name: [(x_of(epochs[i]), y_of(line[i])) for i in shown] for name, line in lines.items()},
+        markers=len(shown) <= MAX_MARKERS,
+        log=log,
+    )

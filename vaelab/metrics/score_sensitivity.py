@@ -1,6 +1,6 @@
-"""What would gain the most points: how a score answers to each of the numbers that it is made of.
+"""The sensitivity of a score to each of the numbers that it is computed from.
 
-All of it is differences of `metrics.score`, so that it holds for whatever the formula is, cap included.
+All values are differences of `vaelab.metrics.score.score`, so they are right for any formula, cap included.
 """
 
 from __future__ import annotations
@@ -8,53 +8,58 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vaelab.metrics.score import score, score_terms
+from vaelab.tasks import TASKS
 
-# Where a term gives nothing, and where it gives all it can: in between it is linear.
-RANGE = {"ssim": (0.0, 1.0), "mse": (0.1, 0.0), "fid": (10.0, 0.0)}
-FORMAT = {"ssim": ".4f", "mse": ".5f", "fid": ".2f", "latent_dim": "d"}
-SHARE = 0.1  # of what a term lacks to its maximum: the step by which the terms are compared
-MIN_POINTS = 1e-9  # points: what is less comes of rounding
-DIMENSIONS = 8  # a step of latent_dim, where it has so many to spare
+DECIMALS = {"ssim": 4, "mse": 5, "fid": 2, "latent_dim": 0}  # in sentences
+TENTH = 0.1  # of the points that a term lacks to its maximum: the change by which the terms are compared
+MIN_POINTS = 1e-9  # smaller differences are rounding errors
+DIMENSIONS = 8  # the step of latent_dim, if it is larger than that
 
 
 class Sensitivity(NamedTuple):
-    """What a better value would add. `added` is in points of the score, `uncapped` before the cap."""
+    """The points that a better value of one number would add, if all other numbers stayed the same."""
 
     key: str  # ssim, mse, fid or latent_dim
-    sentence: str  # what a step that one can picture would add
-    tenth: str  # what a tenth of what is lacking would add
-    added: float  # by the step
-    uncapped: float
-    tenth_uncapped: float  # by the tenth
+    sentence: str  # the points that a small step would add
+    tenth: str  # the points that a tenth of the gap to the best value would add
+    added: float  # points that the step adds to the score
+    uncapped: float  # points that the step adds before the cap
+    tenth_uncapped: float  # points that the tenth adds before the cap
 
 
-def added(task: str, grade: dict[str, Any], key: str, value: float) -> tuple[float, float]:
-    """The points that another value of `key` would add, if nothing else changed: (score, score_uncapped)."""
+def term_range(task: str, key: str) -> tuple[float, float]:
+    """The values of `key` at which its term gives no points, and at which it gives the most points."""
+    limits = {"ssim": (0.0, 1.0), "mse": (TASKS[task].mse_limit, 0.0), "fid": (TASKS[task].fid_limit, 0.0)}
+    return limits[key]
+
+
+def added_points(task: str, grade: dict[str, Any], key: str, value: float) -> tuple[float, float]:
+    """The points that another value of `key` would add: (to the score, to the score before the cap)."""
     values = grade | {key: value}
-    better = score(task, values, values["latent_dim"])
-    return better["score"] - grade["score"], better["score_uncapped"] - grade["score_uncapped"]
+    changed = score(task, values, values["latent_dim"])
+    return changed["score"] - grade["score"], changed["score_uncapped"] - grade["score_uncapped"]
 
 
-def points(value: float) -> str:
-    """So many points, in words: two decimals, or two digits of what is smaller."""
-    if value < 0.001:
+def points_text(points: float) -> str:
+    """The points with two decimals, or two significant digits where they are below 0.1."""
+    if points < 0.001:
         return "less than 0.001 points"
-    return f"{value:.2f} points" if value >= 0.1 else f"{value:.2g} points"
+    return f"{points:.2f} points" if points >= 0.1 else f"{points:.2g} points"
 
 
-def worth(gain: float, uncapped: float) -> str:
-    """What a step adds, in words; where the cap takes some or all of it, that too."""
+def added_text(added: float, uncapped: float) -> str:
+    """The added points in words, and the points before the cap where the two differ."""
     if uncapped < MIN_POINTS:
         return "nothing"
-    if gain < MIN_POINTS:
-        return f"nothing under the cap ({points(uncapped)} before it)"
-    if uncapped - gain >= MIN_POINTS:
-        return f"{points(gain)} up to the cap ({points(uncapped)} before it)"
-    return points(gain)
+    if added < MIN_POINTS:
+        return f"nothing under the cap ({points_text(uncapped)} before it)"
+    if uncapped - added >= MIN_POINTS:
+        return f"{points_text(added)} up to the cap ({points_text(uncapped)} before it)"
+    return points_text(added)
 
 
-def step(key: str, value: float) -> tuple[str, float]:
-    """A step that one can picture: what it is, and the value that it leads to."""
+def small_step(key: str, value: float) -> tuple[str, float]:
+    """A small improvement of `key`: its description, and the new value."""
     match key:
         case "ssim":
             size = min(0.01, 1 - value)
@@ -68,35 +73,37 @@ def step(key: str, value: float) -> tuple[str, float]:
     return f"{fewer} fewer latent dimension{'s' if fewer > 1 else ''}", value - fewer
 
 
-def tenth(task: str, grade: dict[str, Any], key: str) -> float:
-    """The value of `key` at which its term lacks a tenth less to the most it can give."""
+def tenth_better(task: str, grade: dict[str, Any], key: str) -> float:
+    """The value of `key` at which its term lacks a tenth fewer points to its maximum."""
     if key == "latent_dim":
-        return grade[key] - max(1, round(SHARE * grade[key]))
-    index = list(RANGE).index(key)
-    _, now, most = score_terms(task, grade)[index]
-    nothing, everything = RANGE[key]
-    return nothing + (everything - nothing) * (now + SHARE * (most - now)) / most
+        return grade[key] - max(1, round(TENTH * grade[key]))
+    _, points, max_points = score_terms(task, grade)[list(DECIMALS).index(key)]
+    worst, best = term_range(task, key)
+    return worst + (best - worst) * (points + TENTH * (max_points - points)) / max_points
 
 
 def sensitivity_of(task: str, grade: dict[str, Any], key: str) -> Sensitivity | None:
-    """What a better value of `key` would add; None where it can't be better."""
-    value, best = grade[key], 1 if key == "latent_dim" else RANGE[key][1]
+    """The sensitivity of the score to `key`; None if its value is the best possible one."""
+    value, best = grade[key], 1 if key == "latent_dim" else term_range(task, key)[1]
     if value == best:
         return None
-    what, to = step(key, value)
-    by_step, further = added(task, grade, key, to), tenth(task, grade, key)
-    by_tenth, form = added(task, grade, key, further), FORMAT[key]
-    sentence = f"{what} ({value:{form}} to {to:{form}}) would add {worth(*by_step)}"
+    step, stepped = small_step(key, value)
+    tenth = tenth_better(task, grade, key)
+    by_step, by_tenth = (added_points(task, grade, key, better) for better in (stepped, tenth))
+    before, after, after_tenth = (f"{number:.{DECIMALS[key]}f}" for number in (value, stepped, tenth))
+    sentence = f"{step} ({before} to {after}) would add {added_text(*by_step)}"
     if key in ("mse", "fid") and by_step[1] < MIN_POINTS:
-        sentence += f" (its term is 0 until it is below {RANGE[key][0]:g})"
-    lacking = f"A tenth of what is lacking ({value:{form}} to {further:{form}}): {worth(*by_tenth)}."
-    return Sensitivity(key, sentence + " if nothing else changed.", lacking, *by_step, by_tenth[1])
+        sentence += f" (its term is 0 until it is below {term_range(task, key)[0]:g})"
+    sentence += " if nothing else changed."
+    tenth_sentence = f"A tenth of the gap to the best value ({before} to {after_tenth}): "
+    tenth_sentence += f"{added_text(*by_tenth)}."
+    return Sensitivity(key, sentence, tenth_sentence, *by_step, by_tenth[1])
 
 
 def sensitivities(task: str, grade: dict[str, Any]) -> list[Sensitivity]:
-    """What each number could still gain, by the points that a tenth of what it lacks would add.
+    """The sensitivity of the score to each number, sorted by the points that a tenth of its gap would add.
 
-    grade: a task's part of grade_result.json.
+    grade: a task's entry in grade_result.json.
     """
-    found = [sensitivity_of(task, grade, key) for key in FORMAT if key in grade]
-    return sorted(filter(None, found), key=lambda gain: -gain.tenth_uncapped)
+    found = [sensitivity_of(task, grade, key) for key in DECIMALS if key in grade]
+    return sorted(filter(None, found), key=lambda sensitivity: -sensitivity.tenth_uncapped)
