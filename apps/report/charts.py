@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, ScalarFormatter, StrMethodFormatter
 
 WIDTH, HEIGHT = 320, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 308, 10, 160  # the plot area
@@ -43,8 +44,6 @@ class LineChart:
 
 def linear_ticks(low: float, high: float, integer: bool = False) -> Ticks:
     """The ticks of a linear axis from `low` to `high`. integer: place them at integers only."""
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter  # here: matplotlib takes long to import
-
     locator = MaxNLocator(nbins=MAX_TICKS - 1, steps=[1, 2, 5, 10], integer=integer)
     values = [value for value in locator.tick_values(low, high).tolist() if low <= value <= high]
     formatter = ScalarFormatter()
@@ -57,8 +56,6 @@ def linear_ticks(low: float, high: float, integer: bool = False) -> Ticks:
 
 def log_ticks(low: float, high: float) -> Ticks:
     """The ticks of a logarithmic axis from `low` > 0 to `high`: powers of ten, and 2 and 5 times them."""
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
-
     subs = (1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)
     values = LogLocator(subs=subs, numticks=MAX_TICKS).tick_values(low, high).tolist()
     values = [value for value in values if low <= value <= high]
@@ -72,10 +69,8 @@ def evenly_spaced(count: int, max_count: int) -> list[int]:
 
 def line_chart(epochs: list[int], lines: dict[str, list[float]]) -> LineChart:
     """The chart of some lines over the epochs. lines: the name (its CSS class) to a value for each epoch."""
-    from matplotlib.transforms import nonsingular
-
     values = [value for line in lines.values() for value in line]
-    low, high = map(float, nonsingular(min(values), max(values), expander=0.05, tiny=1e-12))
+    low, high = map(float, Locator().nonsingular(min(values), max(values)))  # wider if all are equal
     log = low > 0 and high > LOG_RATIO * low
     ticks = log_ticks(low, high) if log else linear_ticks(low, high)
     if log and len(ticks.values) < 2:
