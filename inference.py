@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vaelab.inference import generate_all, reconstruct
     from vaelab.metrics.fid import GEN_PER_LABEL
     from vaelab.outputs import Hyperparams, write_outputs
+    from vaelab.threads import SpinControl
 
     # Hash before loading, so that grade.py detects a checkpoint overwritten in the meantime.
     md5 = file_md5(args.checkpoint_path)
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{name} of epoch {loaded.epoch}, {args.split} split of {dataset.source}")
 
     torch.manual_seed(args.seed)
-    with tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
+    with SpinControl(), tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
         recon = reconstruct(loaded, dataset, args.skip_compress, bar)
         gen = generate_all(loaded.model, recon.shape[1:], device, bar)
 

@@ -36,6 +36,7 @@ from vaelab.images import image_grid, png_bytes
 from vaelab.metrics.reconstruction import mse, ssim, to_uint8
 from vaelab.run_files import QUALITY, TERMS, draw_loss_curve, read_log
 from vaelab.tasks import TASKS
+from vaelab.threads import PaceMonitor
 
 CHECK_EVERY = 20  # steps between two checks of the loss: each check makes a GPU wait
 VALID_BATCH = 1000
@@ -75,6 +76,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(train_set) / config.batch_size)
         self.epoch, self.best_loss, self.log = 0, math.inf, []
         self.terms_of: Callable = self.loss_terms
+        self.pace = PaceMonitor()
         keep_memory()
 
     @property
@@ -128,7 +130,7 @@ class Trainer:
         """One pass over the training images. Returns: the mean of each loss term."""
         self.model.train()
         sums, window = np.zeros(len(TERMS)), []
-        step = self.epoch * self.steps_per_epoch
+        step, start = self.epoch * self.steps_per_epoch, time.perf_counter()
         order = torch.randperm(len(self.train_set))
         for batch in self.train_set.batches(self.config.batch_size, order):
             window.append(self.train_step(batch, self.progress(step), self.learning_rate(step)))
@@ -139,7 +141,9 @@ class Trainer:
                 sums += values.double().sum(dim=0).numpy()
                 bar.update(len(window))
                 bar.set_postfix(loss=f"{values[-1, 0] / len(batch):.2f}")
-                window = []
+                if note := self.pace.update((time.perf_counter() - start) / len(window)):
+                    bar.write(note)
+                window, start = [], time.perf_counter()
         return dict(zip(TERMS, (sums / len(self.train_set)).tolist(), strict=True))
 
     def train_step(self, batch, progress: float, lr: float) -> Tensor:

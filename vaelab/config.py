@@ -126,6 +126,14 @@ class TrainConfig:
         help="precision of matrix products and convolutions. auto: bf16 where the device computes in it, "
         "which is faster, else fp32",
     )
+    threads: int = option(
+        1,
+        kind=int,
+        minimum=1,
+        maximum=1024,
+        help="CPU threads. A resumed run takes the number of its first start: with another one its result would "
+        "differ in the last bits",
+    )
     seed: int = option(0, kind=int, help="seed of the first weights, the order of images and the noise")
     warmup_steps: int = 100
     beyond: dict[str, Any] = field(default_factory=dict)  # additions to the submission; empty: none
@@ -281,6 +289,8 @@ def default_text(name: str) -> str:
         return f"{of_tasks('epochs')}; on the digits {of_tasks('digits_epochs')}"
     if name == "precision":
         return "auto"
+    if name == "threads":
+        return "$OMP_NUM_THREADS, else the number of processors"
     default = TrainConfig.__dataclass_fields__[name].default
     return f"{default:g}" if isinstance(default, float) else str(default)
 

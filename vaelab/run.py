@@ -25,6 +25,7 @@ from vaelab.device import choose_device, choose_precision
 from vaelab.distributed import World
 from vaelab.files import lock
 from vaelab.tasks import TASKS
+from vaelab.threads import SpinControl, available_processors, default_threads
 
 MNIST_SHAPE = (1, 28, 28)
 
@@ -125,6 +126,7 @@ def make_config(
     if dataset == "digits":
         defaults["epochs"] = task.digits_epochs
     values = defaults | request.training
+    values.setdefault("threads", default_threads())
     values["precision"] = choose_precision(values.get("precision", "auto"), device)
     model_args = resolve_model_args(submission, task.name, options)
     return TrainConfig(task.name, dataset, model_args, beyond=request.beyond, **values)
@@ -149,7 +151,8 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
     options = ", ".join(f"{key}={value}" for key, value in (config.model_args | config.beyond).items())
     name = TASKS[config.task].model_class
     size = f"{trainer.parameter_count:,} parameters"
-    return f"{name}({options}), {size}, on {device} in {config.precision}{together}"
+    where = f"{device}, {config.threads} threads," if device.type == "cpu" else f"{device}"
+    return f"{name}({options}), {size}, on {where} in {config.precision}{together}"
 
 
 def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008
@@ -170,6 +173,7 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
             for part in sets:
                 part.keep_first(config.batch_size)
 
+        torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)  # for the first weights
         model = build_model(lab.submission, config)
         loss_fn = from_submission(lab.submission, "vae_loss")
@@ -186,5 +190,10 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
         print(f"model: {describe(trainer, config, device, world)}")
         if checkpoint:
             print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
-        trainer.fit()
+        if config.threads > available_processors():
+            print(
+                f"note: {config.threads} threads on {available_processors()} processors: slower, same result"
+            )
+        with SpinControl():
+            trainer.fit()
         print(f"done: the model, its curves and its samples are in {request.folder}/")
