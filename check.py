@@ -38,9 +38,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the checks."""
     args = parse_args(argv)
-    from apps.selfcheck.runner import self_check  # here: --help needs no torch
+    from apps.selfcheck.runner import TrialSettings, self_check  # here: --help needs no torch
 
-    if not self_check(args, FOLDER):
+    trial = TrialSettings(args.seconds, args.dataset, args.data_dir) if args.full else None
+    if not self_check(FOLDER, trial):
         sys.exit(1)
 
 

@@ -1,7 +1,7 @@
-"""What a wrong value of `vae_loss` says: the mistake that leads to just this value.
+"""Finds the mistake that explains a wrong value of `vae_loss`.
 
-A wrong term is compared with what each mistake, and each two of them, would have made of it. The reference is
-`torch.distributions`. `rungs.py` asks, `check.py` prints.
+A wrong term is compared with the values that each known mistake, and each pair of them, would give. The right
+values come from `torch.distributions`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 
-class CheckFailed(Exception):  # noqa: N818  # what a student made, not what this program met
-    """A mistake of the submission: its name, and a hint that teaches."""
+class CheckFailed(Exception):  # noqa: N818  # a result of the check, not an error of this program
+    """A mistake in the submission: its name, and a hint."""
 
     def __init__(self, name: str, hint: str) -> None:
         super().__init__(name)
         self.name, self.hint = name, hint
 
 
-class Draw(NamedTuple):
+class LossCase(NamedTuple):
     """Arguments of `vae_loss`: recon, x [B, 28, 28]; mu, logvar [B, d]."""
 
     recon: Tensor
@@ -34,36 +34,35 @@ class Draw(NamedTuple):
     var: float
 
 
-def draws() -> list[Draw]:
-    """Two draws, of sizes and variances that no two mistakes can be mixed up on."""
+def loss_cases() -> list[LossCase]:
+    """Two random cases, with sizes and variances for which no two mistakes give the same values."""
     generator = torch.Generator().manual_seed(0)
-    made = []
+    cases = []
     for batch, latent_dim, var in ((5, 3, 0.35), (7, 4, 0.8)):
         recon, x = 0.1 + 0.8 * torch.rand(2, batch, 28, 28, generator=generator)
         mu, logvar = torch.randn(2, batch, latent_dim, generator=generator)
-        made.append(Draw(recon, x, mu, logvar, var))
-    return made
+        cases.append(LossCase(recon, x, mu, logvar, var))
+    return cases
 
 
 # --- The mistakes -------------------------------------------------------------------------------
 
 LOGVAR = (
-    "logvar is log sigma^2: whatever else you need, sigma or sigma^2, is a function of it. Which one? Try it "
-    "on paper for sigma = 2"
+    "logvar is log sigma^2: sigma and sigma^2 are functions of it. Which ones? Try it on paper for sigma = 2"
 )
 SUMMED = (
-    "A loss per image must not grow with the batch size, or the learning rate that suits 128 images suits no "
-    "other number. Which axis is the batch, and how is it averaged?"
+    "A loss per image must not grow with the batch size; otherwise each batch size needs a learning rate of "
+    "its own. Which axis is the batch, and how is it averaged?"
 )
-HALF = "Compare with the formula in the handout, factor by factor: where does its 1/2 come from?"
+HALF = "Compare your code with the formula in the handout, factor by factor: where does its 1/2 come from?"
 SIGN = (
     "The loss is minimised. Should this term become small or large? And which sign does the formula give it?"
 )
 
 
-def kl_formulas(draw: Draw) -> Iterator[tuple[str, str, Tensor]]:
-    """(mistake, hint, KL of each latent [B, d]); the first is right."""
-    mu, logvar = draw.mu, draw.logvar
+def kl_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
+    """(mistake, hint, KL of each latent [B, d]) for each formula; the first is the right one."""
+    mu, logvar = case.mu, case.logvar
     prior = Normal(torch.zeros_like(mu), torch.ones_like(mu))
 
     def kl(std: Tensor) -> Tensor:
@@ -71,31 +70,39 @@ def kl_formulas(draw: Draw) -> Iterator[tuple[str, str, Tensor]]:
 
     right = kl(logvar.div(2).exp())
     yield "", "", right
-    yield "logvar taken as std", LOGVAR, kl(logvar.abs())
-    yield "logvar taken as log sigma, not log sigma^2", LOGVAR, kl(logvar.exp())
-    yield "logvar taken as variance", LOGVAR, kl(logvar.sqrt())
-    yield "logvar taken as variance", LOGVAR, kl(logvar.abs().sqrt())
-    yield "sigma^2 missing its exp", LOGVAR, right + (logvar - logvar.exp()) / 2
+    yield "logvar used as std", LOGVAR, kl(logvar.abs())
+    yield "logvar used as log sigma, not log sigma^2", LOGVAR, kl(logvar.exp())
+    yield "logvar used as variance", LOGVAR, kl(logvar.sqrt())
+    yield "logvar used as variance", LOGVAR, kl(logvar.abs().sqrt())
+    yield "exp missing in sigma^2", LOGVAR, right + (logvar - logvar.exp()) / 2
     yield (
         "the -1 missing",
-        "The KL of N(0, 1) from itself must be zero. Put mu = 0 and sigma = 1 into your formula",
+        "The KL divergence of N(0, 1) from itself must be zero. Put mu = 0 and sigma = 1 into your formula",
         right + 0.5,
     )
-    yield "mu not squared", "What has the wrong sign for a negative mu?", right + (mu - mu.square()) / 2
+    yield (
+        "mu not squared",
+        "Which term of your formula has the wrong sign for a negative mu?",
+        right + (mu - mu.square()) / 2,
+    )
     yield "mu missing", "A code far from zero must cost more than one at zero", right - mu.square() / 2
     yield "the logarithm missing", "What keeps sigma from shrinking to zero?", right + logvar / 2
     yield "the logarithm with the wrong sign", "What keeps sigma from shrinking to zero?", right + logvar
     reverse = kl_divergence(prior, Normal(mu, logvar.div(2).exp()))
-    yield "the KL the wrong way round", "KL(q || p) is not KL(p || q): which of them is in the ELBO?", reverse
+    yield (
+        "the arguments of the KL divergence swapped",
+        "KL(q || p) is not KL(p || q): which of the two is in the ELBO?",
+        reverse,
+    )
 
 
-def kl_factors(draw: Draw) -> dict[str, tuple[float, str]]:
-    """What each mistake multiplies the KL term by, and its hint."""
-    batch, latent_dim = draw.mu.shape
-    weight = "The KL term has no var in it: only the reconstruction does"
+def kl_factors(case: LossCase) -> dict[str, tuple[float, str]]:
+    """The factor by which each mistake multiplies the KL term, and its hint."""
+    batch, latent_dim = case.mu.shape
+    weight = "The KL term does not depend on var: only the reconstruction term does"
     mean = (
-        "The KL of independent latents is a sum over them. A mean makes it latent_dim times too weak beside "
-        "the reconstruction"
+        "The KL of independent latents is the sum over the latents. A mean makes it latent_dim times too "
+        "small compared with the reconstruction term"
     )
     return {
         "KL missing one half": (2, HALF),
@@ -103,58 +110,58 @@ def kl_factors(draw: Draw) -> dict[str, tuple[float, str]]:
         "KL summed over the batch": (batch, SUMMED),
         "KL a mean over the latents": (1 / latent_dim, mean),
         "KL with the wrong sign": (-1, SIGN),
-        "KL divided by var": (1 / draw.var, weight),
-        "KL divided by 2 var": (0.5 / draw.var, weight),
-        "KL times var": (draw.var, weight),
+        "KL divided by var": (1 / case.var, weight),
+        "KL divided by 2 var": (0.5 / case.var, weight),
+        "KL times var": (case.var, weight),
     }
 
 
-def recon_formulas(draw: Draw) -> Iterator[tuple[str, str, Tensor]]:
-    """(mistake, hint, reconstruction term of each pixel [B, 28, 28]); the first is right."""
-    error, scale = draw.recon - draw.x, 2 * draw.var
+def recon_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
+    """(mistake, hint, reconstruction term of each pixel [B, 28, 28]) for each formula; the first is right."""
+    error, scale = case.recon - case.x, 2 * case.var
     yield "", "", error.square() / scale
-    hint = "-log of a Gaussian density: what of the error stands in its exponent?"
+    hint = "This term is -log of a Gaussian density: which function of the error is in its exponent?"
     yield "absolute error instead of squared error", hint, error.abs() / scale
     norm = error.flatten(1).norm(dim=1)[:, None, None] / 784
     yield "the square root of the squared error", hint, (norm / scale).expand_as(error)
     hint = (
-        "That is -log p(x|z) of a Bernoulli, for pixels that are 0 or 1. Which distribution does the handout "
-        "take for p(x|z)?"
+        "Cross-entropy is -log p(x|z) of a Bernoulli distribution, for pixels that are 0 or 1. Which "
+        "distribution does the handout use for p(x|z)?"
     )
-    bce = F.binary_cross_entropy(draw.recon, draw.x, reduction="none")
+    bce = F.binary_cross_entropy(case.recon, case.x, reduction="none")
     yield "cross-entropy instead of squared error", hint, bce / scale
     yield "cross-entropy instead of squared error", hint, bce
 
 
-def recon_factors(draw: Draw) -> dict[str, tuple[float, str]]:
-    """What each mistake multiplies the reconstruction term by, and its hint."""
+def recon_factors(case: LossCase) -> dict[str, tuple[float, str]]:
+    """The factor by which each mistake multiplies the reconstruction term, and its hint."""
     pixels = (
-        "||x - recon||^2 is a sum over the pixels. Where a mean stands in its place, the KL weighs 784 times "
-        "as much beside it, and all images come out as one grey blur. What does mse_loss do by default?"
+        "||x - recon||^2 is a sum over the pixels. With a mean, the KL term weighs 784 times as much in "
+        "comparison, and all images are decoded to the same grey blur. What does mse_loss do by default?"
     )
     scale = (
-        "The exponent of a Gaussian: what divides the squared error, and is it var, its root or its square?"
+        "In the exponent of a Gaussian, what divides the squared error: var, its square root or its square?"
     )
     return {
         "reconstruction missing one half": (2, HALF),
         "reconstruction halved twice": (0.5, HALF),
         "reconstruction a mean over pixels": (1 / 784, pixels),
-        "reconstruction summed over the batch": (len(draw.x), SUMMED),
+        "reconstruction summed over the batch": (len(case.x), SUMMED),
         "reconstruction with the wrong sign": (-1, SIGN),
-        "reconstruction not divided by var": (draw.var, scale),
-        "reconstruction times var": (draw.var**2, scale),
-        "reconstruction divided by the root of var": (draw.var**0.5, scale),
-        "reconstruction divided by var^2": (1 / draw.var, scale),
+        "reconstruction not divided by var": (case.var, scale),
+        "reconstruction times var": (case.var**2, scale),
+        "reconstruction divided by the square root of var": (case.var**0.5, scale),
+        "reconstruction divided by var^2": (1 / case.var, scale),
     }
 
 
-# --- Recognising them ---------------------------------------------------------------------------
+# --- Finding the mistake ------------------------------------------------------------------------
 
 
-def wrong_values(draw: Draw, term: str) -> Iterator[tuple[tuple[str, ...], list[str], float]]:
-    """(mistakes, their hints, the value they lead to): none first, then one, then two at once."""
-    formulas = list((kl_formulas if term == "KL" else recon_formulas)(draw))
-    factors = (kl_factors if term == "KL" else recon_factors)(draw)
+def wrong_values(case: LossCase, term: str) -> Iterator[tuple[tuple[str, ...], list[str], float]]:
+    """(mistakes, their hints, the value they give) for no mistake, then for each one, then for each pair."""
+    formulas = list((kl_formulas if term == "KL" else recon_formulas)(case))
+    factors = (kl_factors if term == "KL" else recon_factors)(case)
     found = []
     for name, hint, each in formulas:
         value = each.flatten(1).sum(dim=1).mean().item()
@@ -175,8 +182,8 @@ def close(a: float, b: float) -> bool:
 
 
 def check_term(term: str, values: list[float]) -> None:
-    """Raises: CheckFailed that names what is wrong with a term of the loss. values: of each of `draws()`."""
-    candidates = [list(wrong_values(draw, term)) for draw in draws()]
+    """Raise CheckFailed if a term of the loss is wrong. values: the term for each of `loss_cases()`."""
+    candidates = [list(wrong_values(case, term)) for case in loss_cases()]
     for same in zip(*candidates, strict=True):
         if all(close(value, candidate[2]) for value, candidate in zip(values, same, strict=True)):
             names, hints, _ = same[0]
@@ -187,5 +194,5 @@ def check_term(term: str, values: list[float]) -> None:
     raise CheckFailed(
         f"the {term} term is wrong",
         f"For one batch it should be {right:.4f}, and is {values[0]:.4f}. Take a batch of one image and one "
-        "latent, and work both terms out by hand.",
+        "latent, and compute the term by hand.",
     )
