@@ -131,8 +131,8 @@ class TrainConfig:
         kind=int,
         minimum=1,
         maximum=1024,
-        help="CPU threads. A resumed run takes the number of its first start: with another one its result would "
-        "differ in the last bits",
+        help="CPU threads. A resumed run takes the number of its first start: with another one its result "
+        "would differ in the last bits",
     )
     seed: int = option(0, kind=int, help="seed of the first weights, the order of images and the noise")
     warmup_steps: int = 100
