@@ -1,21 +1,23 @@
-"""What several tests share: a way to run a command as a user does, and one finished main job."""
+"""What several tests share: files of MNIST's format, running a command as a user does, a finished main job."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import gzip
 import hashlib
+import importlib
+import io
 import json
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +25,11 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-from vaelab.files import lock  # noqa: E402
-
-# Tests run beside each other, each on a core of its own.
+# Tests run beside each other, each on a core of its own. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from vaelab.data import idx  # noqa: E402
+from vaelab.files import lock  # noqa: E402
 
 # Absolute: the commands under test run in folders of their own.
 MNIST_DIR = Path(os.environ.get("VAE_LAB_DATA", "dataset/raw")).resolve()
@@ -81,76 +84,105 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     arrays = small_set()
     sums = [hashlib.md5(idx_bytes(arrays[name])).hexdigest() for name in NAMES]
     md5 = {"train": tuple(sums[:2]), "t10k": tuple(sums[2:])}
-    monkeypatch.setattr(data_sources, "MNIST_MD5", md5)
-    monkeypatch.setattr(data_sources, "IDX_PREFIXES", {"train": 60, "t10k": 10})
-    monkeypatch.setattr(data_sources, "VALID_IMAGES", 10)
+    monkeypatch.setattr(idx, "MNIST_MD5", md5)
+    monkeypatch.setattr(idx, "IDX_PREFIXES", {"train": 60, "t10k": 10})
+    monkeypatch.setattr(idx, "VALID_IMAGES", 10)
     return arrays
 
 
 # --- Commands -----------------------------------------------------------------------------------
 
 
-@functools.cache
-def fork_server() -> subprocess.Popen:
-    """The process of `fork_server.py` for this process's commands; it ends when its stdin is closed."""
-    command = [sys.executable, str(REPO / "tests" / "fork_server.py")]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-class Forked:
-    """A Python script that runs without the seconds that importing torch takes; see `fork_server.py`."""
-
-    def __init__(self, argv: list[str], cwd: Path, env: dict[str, str]) -> None:
-        self.argv = argv
-        self.stdout, self.stderr = (tempfile.NamedTemporaryFile("r") for _ in range(2))  # noqa: SIM115
-        files = {"stdout": self.stdout.name, "stderr": self.stderr.name}
-        self.pid = self.ask({"argv": argv, "cwd": str(cwd), "env": env, **files})
-
-    @staticmethod
-    def ask(request: object) -> int:
-        """What the server answers."""
-        server = fork_server()
-        print(json.dumps(request), file=server.stdin, flush=True)
-        return int(server.stdout.readline())
-
-    def wait(self, timeout: float = 240) -> subprocess.CompletedProcess:
-        """Wait for its end. One that takes longer is killed, and has the code -9."""
-        watch = threading.Timer(timeout, os.kill, (self.pid, signal.SIGKILL))
-        watch.start()
-        code = self.ask(self.pid)
-        watch.cancel()
-        with self.stdout, self.stderr:
-            return subprocess.CompletedProcess(self.argv, code, self.stdout.read(), self.stderr.read())
-
-
 def without_data() -> dict[str, str]:
-    """The environment, without the folder of data that it may name."""
+    """The environment, without the variable that may name a folder of data."""
     return {key: value for key, value in os.environ.items() if key != "VAE_LAB_DATA"}
 
 
-def run_command(
-    *args: object,
-    cwd: Path,
-    repo: Path = REPO,
-    env: dict[str, str] | None = None,
-    timeout: float = 240,
-    **kwargs,
+def start_process(*args: object, cwd: Path, repo: Path = REPO, **kwargs: Any) -> subprocess.Popen:
+    """Start `python <args>` in `cwd`, the script taken from `repo`. kwargs: those of `subprocess.Popen`."""
+    defaults = {"env": without_data(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    argv = [sys.executable, str(repo / str(args[0])), *map(str, args[1:])]
+    return subprocess.Popen(argv, cwd=cwd, **defaults | kwargs)
+
+
+def run_process(*args: object, cwd: Path, timeout: float = 240, **kwargs: Any) -> subprocess.CompletedProcess:
+    """Run `python <args>` in a process of its own. kwargs: those of `start_process`."""
+    with start_process(*args, cwd=cwd, **kwargs) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def modules_of(repo: Path) -> Iterator[None]:
+    """Within this context, the lab's modules are imported from `repo`, another copy of the lab."""
+    tops = {path.stem for path in REPO.glob("*.py")} | {"vaelab", "beyond", "apps"}
+
+    def take_out() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] in tops]
+        return {name: sys.modules.pop(name) for name in names}
+
+    ours = take_out()
+    elsewhere = [entry for entry in sys.path if Path(entry).resolve() != REPO]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(repo), *elsewhere])
+        patch.setattr(sys, "dont_write_bytecode", True)  # submission.py may be rewritten within a second
+        importlib.invalidate_caches()
+        try:
+            yield
+        finally:
+            take_out()
+            sys.modules.update(ours)
+
+
+def exit_code(stop: SystemExit) -> int:
+    """The exit code of a process that ends with this exception."""
+    return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def run_here(
+    script: Path, *args: object, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
-    """Run `python <args>` in `cwd`, the script taken from `repo`. VAE_LAB_DATA is not passed on."""
-    environment = without_data() | (env or {})
-    argv = [str(repo / str(args[0])), *map(str, args[1:])]
-    if hasattr(os, "fork") and not kwargs and "PYTHONPATH" not in environment:
-        return Forked(argv, cwd, environment).wait(timeout)
-    return subprocess.run(
-        [sys.executable, *argv],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout,
-        **kwargs,
-    )
+    """Run the `main` of a command in this process, as the script itself would call it."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(sys, "argv", [str(script), *map(str, args)])
+        patch.delenv("VAE_LAB_DATA", raising=False)
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        stack.enter_context(contextlib.chdir(cwd))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        if script.parent != REPO:
+            stack.enter_context(modules_of(script.parent))
+        try:
+            module = importlib.import_module(script.stem)
+            importlib.import_module("vaelab.cli").run(module.main)
+        except SystemExit as stop:
+            code = exit_code(stop)
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+
+
+def run_command(*args: object, cwd: Path, repo: Path = REPO, **kwargs: Any) -> subprocess.CompletedProcess:
+    """Run `python <args>` in `cwd`, the script taken from `repo`. VAE_LAB_DATA is not passed on.
+
+    The commands of the lab run in this process, which has imported torch already; other scripts, and commands
+    with options of `run_process` other than `env` (or `process=True`), in a process of their own.
+    """
+    script, options = repo / str(args[0]), dict(kwargs)
+    own = options.pop("process", False)
+    if not own and options.keys() <= {"env"} and script.parent == repo:
+        return run_here(script, *args[1:], cwd=cwd, **options)
+    if "env" in options:
+        options["env"] = without_data() | options["env"]
+    return run_process(*args, cwd=cwd, repo=repo, **options)
 
 
 def succeed(*args: object, cwd: Path, **kwargs) -> str:
@@ -187,21 +219,29 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
     return folder
 
 
+def do_main_job(cwd: Path, *options: object) -> None:
+    """Train both tasks (a small MLP, scikit-learn's digits), run and grade them."""
+    options = ("--dataset", "digits", "--arch", "mlp", "--epochs", 20, "--latent_dim", 12, *options)
+    for task in ("VAE0label", "Genwithlabel"):
+        succeed("train.py", "--task", task, *options, cwd=cwd)
+        succeed("inference.py", "--checkpoint_path", f"outputs/{task}/best.pt", cwd=cwd)
+    succeed("grade.py", cwd=cwd)
+
+
 @pytest.fixture(scope="session")
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which both tasks were trained (a small MLP, scikit-learn's digits), run and graded.
+    """A folder in which both tasks were trained as the submission stands, run and graded: see `do_main_job`.
 
     Tests read it; one that changes something copies it first.
     """
 
-    def make(cwd: Path) -> None:
-        options = ("--dataset", "digits", "--arch", "mlp", "--epochs", 20, "--latent_dim", 12)
-        for task in ("VAE0label", "Genwithlabel"):
-            succeed("train.py", "--task", task, *options, cwd=cwd)
-            succeed("inference.py", "--checkpoint_path", f"outputs/{task}/best.pt", cwd=cwd)
-        succeed("grade.py", cwd=cwd)
+    return made_once(tmp_path_factory, "main_job", do_main_job)
 
-    return made_once(tmp_path_factory, "main_job", make)
+
+@pytest.fixture(scope="session")
+def beyond_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `main_job`, with all additions of beyond/."""
+    return made_once(tmp_path_factory, "beyond_job", lambda cwd: do_main_job(cwd, "--beyond"))
 
 
 @pytest.fixture

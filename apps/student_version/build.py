@@ -82,7 +82,7 @@ SHIPPED = [
     *("requirements/playground.txt", "dataset/README.md", "notebooks/lab.ipynb"),
     *("model.py", "data_utils.py", "trainer.py", "train.py", "inference.py", "grade.py", "check.py"),
     *("playground.py", "scripts/install.sh", "scripts/quickstart.sh"),
-    *("tests/conftest.py", "tests/test_submission.py", "tests/test_metrics.py"),
+    *("tests/conftest.py", "tests/unit/test_submission.py", "tests/unit/test_metrics.py"),
 ]
 # Python files of these folders, all of them but those of `KEPT_BACK`.
 SHIPPED_FOLDERS = ["vaelab", "apps/report", "apps/selfcheck", "apps/playground"]

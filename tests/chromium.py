@@ -1,6 +1,6 @@
 """A real browser for the tests of pages: Debian's Chromium, headless, driven by Playwright.
 
-    from browser import browser, open_page  # noqa: F401
+    from chromium import browser, open_page  # noqa: F401
 
 in a test module gives it both fixtures; they skip, and name what is missing, where there is no browser.
 """

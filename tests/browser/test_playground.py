@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import browser, open_page  # noqa: F401
+from chromium import browser, open_page  # noqa: F401
 from conftest import REPO, fail
 from PIL import Image
 from playing import NASTY, drawing, lab, png, shelf  # noqa: F401
@@ -46,7 +46,7 @@ def test_mistakes(lab: Path, tmp_path: Path) -> None:
         assert f"port {port} is in use, or not allowed: name another by --port" in line
     (tmp_path / "gradio.py").write_text("raise ImportError('no gradio')\n")
     line = fail(*PLAY, cwd=lab, env={"PYTHONPATH": str(tmp_path)})
-    assert line == "error: the playground needs gradio: pip install -r requirements-playground.txt\n"
+    assert line == "error: the playground needs gradio: pip install -r requirements/playground.txt\n"
 
 
 # Run by Python when it starts: notes every other host that the process asks for.

@@ -19,6 +19,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 import data_utils
 from data_utils import MNISTDataset, table
 from vaelab.cli import LabError
+from vaelab.data import sources, splits
 from vaelab.data.options import SPLITS
 from vaelab.data.splits import load_split, prepare
 
@@ -46,7 +47,7 @@ def test_split_keeps_the_official_order(in_tmp: Path, small_mnist: dict, gz: boo
 @pytest.mark.parametrize("folder", ["dataset/raw", "dataset/raw/MNIST/raw", "data/MNIST/raw", "by_variable"])
 def test_files_are_found_where_people_have_them(in_tmp, small_mnist, folder, monkeypatch) -> None:
     write_set(in_tmp / folder, small_mnist)
-    monkeypatch.setattr(data_utils, "download", lambda dataset: pytest.fail("downloaded what is there"))
+    monkeypatch.setattr(sources, "download", lambda *_: pytest.fail("downloaded what is there"))
     if folder == "by_variable":
         monkeypatch.setenv("VAE_LAB_DATA", "by_variable")
     name, source = prepare("auto", "data" if folder.startswith("data/") else None)
@@ -147,7 +148,7 @@ def test_two_splits_are_enough_where_the_third_is_kept(in_tmp, small_mnist, monk
     write_set(in_tmp / "files", small_mnist)
     prepare("mnist", in_tmp / "files")
     Path("dataset/mnist/test.npz").unlink()
-    monkeypatch.setattr(data_utils, "download", lambda dataset: pytest.fail("fetched what was kept back"))
+    monkeypatch.setattr(sources, "download", lambda *_: pytest.fail("fetched what was kept back"))
     assert len(MNISTDataset("train")) == 50
     with pytest.raises(LabError, match="has train, valid and no test split"):
         MNISTDataset("test")
@@ -170,7 +171,7 @@ def test_splits_are_prepared_all_at_once_or_not_at_all(in_tmp, small_mnist, monk
         path.write_bytes(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(data_utils, "write_file", disk_full)
+        patch.setattr(splits, "write_file", disk_full)
         with pytest.raises(LabError, match="the disk is full"):
             prepare("mnist", in_tmp / "files")
     (in_tmp / "dataset/.prepare-of-a-killed-process").mkdir()

@@ -109,7 +109,7 @@ def test_a_download_that_breaks_leaves_no_file(mirror, in_tmp, fault: str) -> No
 
 
 def test_a_silent_server_is_given_up_in_time(mirror, monkeypatch) -> None:
-    monkeypatch.setattr(data_sources, "STALL_SECONDS", 1)
+    monkeypatch.setattr("vaelab.data.download.STALL_SECONDS", 1)
     mirror.mode = "silent"
     start = time.monotonic()
     with pytest.raises(LabError, match="stood still for 1 s"):

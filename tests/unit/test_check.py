@@ -1,4 +1,4 @@
-"""The ladder: the solved submissions run_checks it, and each planted mistake is recognised by its name."""
+"""The self-check: correct submissions pass every check, and each planted mistake is named."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import ANSWERS, SOLVED, put_back
 
-from apps.selfcheck.runner import CHECKS, explain, note_changes, run_checks
+from apps.selfcheck.runner import note_changes
 from apps.selfcheck.trial_training import EXPECTED
+from vaelab.checks.checks import CHECKS, run_checks
 from vaelab.checks.diagnosis import (
     CheckFailed,
     check_term,
     close,
-    draws,
     kl_factors,
     kl_formulas,
+    loss_cases,
     wrong_values,
 )
-from vaelab.checks.test_doubles import Lab, sixteen_digits
+from vaelab.checks.explanation import explain
+from vaelab.checks.test_doubles import SubmissionUnderTest, sixteen_digits
 
 sys.path.insert(0, str(REPO / "scripts"))
 from make_student_version import without_solutions  # noqa: E402
@@ -41,17 +43,17 @@ def digits() -> torch.Tensor:
     return sixteen_digits()
 
 
-def lab_of(text: str) -> Lab:
+def under_test(text: str) -> SubmissionUnderTest:
     module = ModuleType("planted")
     exec(compile(text, "submission.py", "exec"), module.__dict__)
-    return Lab(module, digits())
+    return SubmissionUnderTest(module, digits())
 
 
-def told(text: str) -> tuple[str, str]:
-    """The rung at which a submission fails, as `part title`, and the name of the mistake."""
-    *_, (part, title, error) = run_checks(lab_of(text))
-    assert error is not None, "every rung holds"
-    return f"{part} {title}", explain(error)[0]
+def failure(text: str) -> tuple[str, str]:
+    """The check that fails, as `part title`, and the name of the mistake."""
+    *_, (check, error) = run_checks(under_test(text))
+    assert error is not None, "every check passed"
+    return f"{check.part} {check.title}", explain(error, REPO)[0]
 
 
 def plant(*changes: tuple[str, str]) -> str:
@@ -107,18 +109,18 @@ def vae_loss(recon, x, mu, logvar, var):
 
 
 @pytest.mark.parametrize("text", [SOLVED, PLAIN, OWN], ids=["solved", "plain", "own"])
-def test_right_submissions_climb_to_the_top(text: str) -> None:
-    steps = list(run_checks(lab_of(text)))
-    assert [(part, title) for part, title, error in steps if error is not None] == []
-    assert len(steps) == len(CHECKS)
+def test_correct_submissions_pass_all_checks(text: str) -> None:
+    results = list(run_checks(under_test(text)))
+    assert [check.title for check, error in results if error is not None] == []
+    assert [check for check, _ in results] == CHECKS
 
 
-def test_the_ladder_is_climbed_blank_by_blank() -> None:
-    """With the first n blanks filled, the rung that fails is the one of blank n + 1."""
+def test_the_first_empty_blank_fails() -> None:
+    """With the first n blanks filled, the check that fails is the one of blank n + 1."""
     text = without_solutions(SOLVED).replace(*FASTER)
     for number in ANSWERS:
-        rung, name = told(text)
-        assert rung.startswith(f"{number} ")
+        title, name = failure(text)
+        assert title.startswith(f"{number} ")
         assert name.startswith(f"not filled in yet: {number} ")
         text = put_back(text, [number])
     assert text == PLAIN.replace(*FASTER)
@@ -141,36 +143,36 @@ SUM = "return recon_term + kl_term, recon_term, kl_term"
 # (part, what stands in the submission, {what a student writes instead: the name of the mistake})
 PLANTED = [
     ("2.2.2", SPLIT, {
-        "return self.encoder(x)": "encode returns no pair (mu, logvar)",
+        "return self.encoder(x)": "encode must return a tuple of 2 tensors (mu, logvar); got a tensor",
         "mu = logvar = self.encoder(x)[:, :self.latent_dim]": "the same numbers",
-        ALSO + "logvar = logvar.exp()": "logvar can't be negative: taken as std",
-        ALSO + "logvar = nn.functional.softplus(logvar)": "logvar can't be negative",
+        ALSO + "logvar = logvar.exp()": "logvar is never negative: computed as std",
+        ALSO + "logvar = nn.functional.softplus(logvar)": "logvar is never negative",
         SPLIT.replace("(x)", "(x.reshape(784, -1).T)"): "mixes the images of a batch",
         "mu, logvar = nn.Linear(28, 12)(x.flatten(0, 1)).chunk(2, 1)": "mu: wrong flatten",
         "mu, logvar = nn.Linear(784, 12)(x.flatten(0, 1)).chunk(2, 1)": "wrong flatten, or",
         ALSO + "mu, logvar = mu.double(), logvar.double()": "mu: wrong dtype, torch.float64",
-        ALSO + "mu = mu + torch.randn_like(mu)": "encode draws at random",
+        ALSO + "mu = mu + torch.randn_like(mu)": "encode is random",
     }),
     ("2.2.3", DECODE, {
         "return self.decoder(z).logit()": "decode: sigmoid missing",
         "return 4 * self.decoder(z) - 2": "decode: sigmoid missing",
-        "return self.decoder(z).sigmoid()": "decode: sigmoid taken twice",
+        "return self.decoder(z).sigmoid()": "decode: sigmoid applied twice",
         "return self.decoder(z).flatten(1).softmax(1).view(-1, 28, 28)": "softmax over the pixels",
         "return self.decoder(z).flatten(1)": "the images are still flat",
-        "return self.decoder(z)[:, None]": "a channel axis too many",
+        "return self.decoder(z)[:, None]": "one axis too many",
         "return self.decoder(z).reshape(28, 28, -1).permute(2, 0, 1)": "decode mixes the images",
     }),
     ("2.2.4", "if self.training:", {
-        "if True:": "sampling at eval",
-        "if not self.training:": "sampling at eval",
+        "if True:": "sampling in eval mode",
+        "if not self.training:": "sampling in eval mode",
         "if False:": "no sampling in train mode",
     }),
     ("2.2.4", STD, {
-        "std = logvar": "logvar taken as std",
-        "std = torch.exp(logvar)": "logvar taken as log sigma",
-        "std = logvar.sqrt()": "logvar taken as variance: z is nan",
-        "std = logvar.abs().sqrt()": "logvar taken as variance",
-        "std = torch.ones_like(mu)": "the noise is not scaled by sigma",
+        "std = logvar": "logvar used as std",
+        "std = torch.exp(logvar)": "logvar used as log sigma",
+        "std = logvar.sqrt()": "logvar used as variance: z is nan",
+        "std = logvar.abs().sqrt()": "logvar used as variance",
+        "std = torch.ones_like(mu)": "the noise is not multiplied by sigma",
     }),
     ("2.2.4", EPS, {
         "eps = torch.rand_like(std)": "uniform noise",
@@ -179,20 +181,20 @@ PLANTED = [
     }),
     ("2.2.4", DRAW, {
         "z = std * eps": "mu missing from z",
-        "z = torch.normal(mu, std)": "reparameterization without gradient: none reaches mu and logvar",
-        "z = torch.distributions.Normal(mu, std).sample()": "reparameterization without gradient",
-        "z = mu + std.detach() * eps": "reparameterization without gradient: none reaches logvar",
-        "z = (mu + std * eps).flip(0)": "a latent is paired with another image's",
-        "z = (mu + std * eps)[torch.randperm(len(mu))]": "a latent is paired with another image's",
-        "z = (mu + std * eps).T.reshape(mu.shape)": "a latent is paired with another image's",
+        "z = torch.normal(mu, std)": "no gradient through the sampling to mu and logvar",
+        "z = torch.distributions.Normal(mu, std).sample()": "no gradient through the sampling",
+        "z = mu + std.detach() * eps": "no gradient through the sampling to logvar",
+        "z = (mu + std * eps).flip(0)": "the latents of different images are mixed up",
+        "z = (mu + std * eps)[torch.randperm(len(mu))]": "the latents of different images are mixed up",
+        "z = (mu + std * eps).T.reshape(mu.shape)": "the latents of different images are mixed up",
     }),
     ("2.2.4", "return recon, mu, logvar", {
         "return recon, logvar, mu": "forward returns mu and logvar swapped",
         "return recon.flip(0), mu, logvar": "in another order",
-        "return recon, mu, logvar.exp()": "something else than encode's",
+        "return recon, mu, logvar.exp()": "forward doesn't return the mu and logvar of encode",
     }),
     ("2.2.4", "recon = self.decode(z, labels)", {
-        "recon = self.decoder(z)": "forward goes past self.decode",
+        "recon = self.decoder(z)": "forward doesn't call self.decode",
     }),
     ("2.3", KL, {
         KL.replace("0.5 * ", ""): "KL missing one half",
@@ -200,9 +202,9 @@ PLANTED = [
         KL.replace(".sum(dim=1)", ""): "KL a mean over the latents",
         "-" + KL: "KL with the wrong sign",
         KL + " / (2 * var)": "KL divided by 2 var",
-        KL.replace("logvar", "(2 * logvar)"): "KL: logvar taken as log sigma",
-        "0.5 * (logvar**2 + mu**2 - 1 - (logvar**2).log()).sum(dim=1).mean()": "KL: logvar taken as std",
-        "0.5 * (logvar + mu**2 - 1 - logvar.log()).sum(dim=1).mean()": "KL: logvar taken as variance",
+        KL.replace("logvar", "(2 * logvar)"): "KL: logvar used as log sigma",
+        "0.5 * (logvar**2 + mu**2 - 1 - (logvar**2).log()).sum(dim=1).mean()": "KL: logvar used as std",
+        "0.5 * (logvar + mu**2 - 1 - logvar.log()).sum(dim=1).mean()": "KL: logvar used as variance",
         KL.replace(" - 1", ""): "KL: the -1 missing",
         KL.replace("mu.square()", "mu"): "KL: mu not squared",
         "(logvar.exp() + mu.square() - 1 - logvar).sum()": "KL missing one half and KL summed over the batch",
@@ -214,15 +216,15 @@ PLANTED = [
         RECON.replace(".mean()", ".sum()"): "reconstruction summed over the batch",
         RECON.replace("(2 * var)", "2"): "reconstruction not divided by var",
         RECON.replace("(2 * var)", "2 * var"): "reconstruction times var",
-        RECON.replace("2 * var", "2 * var**0.5"): "reconstruction divided by the root of var",
+        RECON.replace("2 * var", "2 * var**0.5"): "reconstruction divided by the square root of var",
         RECON.replace("square", "abs"): "absolute error instead of squared",
         "nn.functional.binary_cross_entropy(recon, x, reduction='sum') / len(x)": "cross-entropy",
     }),
     ("2.3", SUM, {
-        "return recon_term - kl_term, recon_term, kl_term": "loss is the reconstruction less the KL",
+        "return recon_term - kl_term, recon_term, kl_term": "loss is the reconstruction term minus the KL term",
         "return recon_term, recon_term, kl_term": "loss leaves out the KL term",
         "return recon_term + kl_term, kl_term, recon_term": "returns the KL term before",
-        "return recon_term + kl_term": "vae_loss returns no triple",
+        "return recon_term + kl_term": "vae_loss must return a tuple of 3 scalars (loss, recon_term, kl_term); got a single tensor",
         "return (recon_term + kl_term).detach(), recon_term, kl_term": "numbers without gradient",
     }),
     ("2.2", SPLIT, {
@@ -230,16 +232,16 @@ PLANTED = [
     }),
     ("3.2", GEN_ENCODE, {
         "self.encoder(x, 0 * self.encoder_labels(labels))": "the encoder ignores the labels",
-        GEN_ENCODE.replace("(labels)", "(labels.flip(0))"): "another image's label",
+        GEN_ENCODE.replace("(labels)", "(labels.flip(0))"): "the encoder uses another image's label",
     }),
     ("3.3", GEN_DECODE, {
         "return self.decoder(z, torch.zeros(len(z), 16))": "the decoder ignores the labels",
     }),
     ("3", "recon = self.decode(z, labels)", {
-        "recon = self.decode(z)": "forward drops the labels on the way to decode",
+        "recon = self.decode(z)": "forward doesn't pass the labels to decode",
     }),
     ("3", "self.encode(x, labels)", {
-        "self.encode(x)": "forward drops the labels on the way to encode",
+        "self.encode(x)": "forward doesn't pass the labels to encode",
     }),
     ("2, 3", EPS, {
         "eps = torch.randn(std.shape)": "wrong device",
@@ -265,8 +267,8 @@ MISTAKES = [((good, bad), part, name) for part, good, bads in PLANTED for bad, n
 
 @pytest.mark.parametrize(("change", "part", "name"), MISTAKES, ids=[f"{m[1]}: {m[2]}" for m in MISTAKES])
 def test_a_planted_mistake_is_named(change: tuple[str, str], part: str, name: str) -> None:
-    rung, said = told(plant(change))
-    assert rung.split(" ")[0].rstrip(",") == part.split(" ")[0].rstrip(",")
+    title, said = failure(plant(change))
+    assert title.split(" ")[0].rstrip(",") == part.split(" ")[0].rstrip(",")
     assert name in said
     rest = said.replace(name, "")
     assert [other for _, _, other in MISTAKES if other in rest] == [], "the message names another mistake too"
@@ -278,17 +280,17 @@ def test_layers_that_pytorch_does_not_see_are_named() -> None:
         assert good in hidden
     hidden = hidden.replace("nn.Linear(64, latent_dim), nn.Linear(64, latent_dim)", "[nn.Linear(64, 2)], 0")
     hidden = hidden.replace("self.dec = nn.Sequential(", "self.dec = (")
-    assert told(hidden)[1] == "VAE has no weights that PyTorch knows of"
+    assert failure(hidden)[1] == "VAE has no registered weights"
 
 
 @settings(max_examples=20, deadline=None)
-@given(first=st.sampled_from(list(kl_factors(draws()[0]))), data=st.data())
+@given(first=st.sampled_from(list(kl_factors(loss_cases()[0]))), data=st.data())
 def test_two_mistakes_in_the_kl_are_both_named(first: str, data) -> None:
-    factors = [kl_factors(draw) for draw in draws()]
+    factors = [kl_factors(case) for case in loss_cases()]
     second = data.draw(st.sampled_from([name for name in factors[0] if name != first]))
     values = []
-    for draw, factor in zip(draws(), factors, strict=True):
-        right = next(kl_formulas(draw))[2].sum(dim=1).mean().item()
+    for case, factor in zip(loss_cases(), factors, strict=True):
+        right = next(kl_formulas(case))[2].sum(dim=1).mean().item()
         values.append(right * factor[first][0] * factor[second][0])
     cancels = {first, second} in (
         {"KL missing one half", "KL halved twice"},
@@ -305,7 +307,7 @@ def test_two_mistakes_in_the_kl_are_both_named(first: str, data) -> None:
     return None
 
 
-def test_a_value_that_no_mistake_explains_is_held_against_the_right_one() -> None:
+def test_a_value_that_no_mistake_explains_is_compared_with_the_right_one() -> None:
     with pytest.raises(CheckFailed, match="the KL term is wrong") as caught:
         check_term("KL", [12.345, 6.789])
     assert "12.3450" in caught.value.hint
@@ -314,7 +316,7 @@ def test_a_value_that_no_mistake_explains_is_held_against_the_right_one() -> Non
 def test_no_two_mistakes_lead_to_the_same_values() -> None:
     """Else a message could be about the wrong one. Formulas under one name may."""
     for term in ("KL", "reconstruction"):
-        columns = [list(wrong_values(draw, term)) for draw in draws()]
+        columns = [list(wrong_values(case, term)) for case in loss_cases()]
         single = [same for same in zip(*columns, strict=True) if len(same[0][0]) <= 1]
         assert len(single) > 5
         for i, a in enumerate(single):
@@ -333,7 +335,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_command_stops_at_the_first_rung_that_fails(folder: Path) -> None:
+def test_the_command_stops_at_the_first_check_that_fails(folder: Path) -> None:
     (folder / "submission.py").write_text(plant((KL, KL.replace("0.5 * ", ""))))
     result = run_command("check.py", cwd=folder, repo=folder)
     lines = result.stdout.splitlines()
@@ -343,15 +345,15 @@ def test_the_command_stops_at_the_first_rung_that_fails(folder: Path) -> None:
     assert failed == 8
     assert lines[failed].startswith("FAIL 2.3    the KL term")
     assert lines[failed + 1].strip() == "KL missing one half"
-    assert lines[-1].startswith("8 of 19 rungs hold.")
+    assert lines[-1].startswith("8 of 19 checks passed.")
 
 
-def test_a_file_that_is_not_python_is_told_the_line(folder: Path) -> None:
+def test_a_syntax_error_is_reported_with_its_line(folder: Path) -> None:
     (folder / "submission.py").write_text("import torch\nclass VAE(\n")
     result = run_command("check.py", cwd=folder, repo=folder)
     assert (result.returncode, result.stderr) == (1, "")
     assert "FAIL" in result.stdout
-    assert "line 2 is not Python" in result.stdout
+    assert "line 2 is not valid Python" in result.stdout
 
 
 def test_full_trains_scores_and_says_what_is_not_reached(folder: Path) -> None:
@@ -359,7 +361,7 @@ def test_full_trains_scores_and_says_what_is_not_reached(folder: Path) -> None:
     result = run_command("check.py", "--full", "--seconds", 2, "--dataset", "digits", cwd=folder, repo=folder)
     assert result.stderr == ""
     out = result.stdout
-    assert "all 19 rungs hold" in out
+    assert "19 of 19 checks passed" in out
     for task, most in (("VAE0label", 10), ("Genwithlabel", 30)):
         score = float(re.search(rf"{task}: ([\d.]+) of {most} after", out)[1])
         expected = EXPECTED["digits"][task]

@@ -152,7 +152,7 @@ def test_without_the_package_one_line_says_what_to_do(
     advice = "pip install tensorboard==2.21.0, or leave it out"
     assert capsys.readouterr() == ("", f"error: --tensorboard needs the package tensorboard: {advice}\n")
     assert [path.name for path in FOLDER.iterdir()] == [".lock"]
-    assert PACKAGE in (REPO / "requirements-test.txt").read_text().splitlines()
+    assert PACKAGE in (REPO / "requirements/test.txt").read_text().splitlines()
 
 
 def test_a_full_disk_is_one_line_too(beside: Path, capsys: pytest.CaptureFixture) -> None:

@@ -7,30 +7,25 @@ import math
 import os
 import re
 import shutil
-from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import browser, open_page  # noqa: F401
+from chromium import browser, open_page  # noqa: F401
 from conftest import succeed
 from PIL import Image
 
-from apps.report.page import (
-    EPOCHS_SHOWN,
-    SAMPLE_BYTES,
-    read_config,
-    read_log,
-    read_samples,
-    reconstructions,
-    report_page,
-)
-from grade import grade_task, try_report
+from apps.report.page import report_page
+from apps.report.pictures import reconstruction_grids
+from apps.report.run_data import SAMPLE_BYTES, SAMPLE_COUNTS, read_config, read_log, read_samples
+from grade import write_report
 from vaelab.cli import LabError
+from vaelab.grading import grade_outputs
 from vaelab.images import image_grid
 from vaelab.metrics.score import score_terms
-from vaelab.metrics.score_sensitivity import sensitivities as sensitivities
-from vaelab.outputs import Outputs
+from vaelab.metrics.score_sensitivity import sensitivities
+from vaelab.outputs import Hyperparams, Outputs
 
 TASKS = ("VAE0label", "Genwithlabel")
 COMMANDS = {task: (f"train {task}", f"infer {task}") for task in TASKS}
@@ -41,14 +36,13 @@ def made_up(task: str, dataset: str = "mnist", shape: tuple[int, ...] = (28, 28)
     rng = np.random.default_rng(0)
     images, recon = rng.integers(0, 256, (2, n, *shape), np.uint8)
     gen = rng.integers(0, 256, (10, 1000, *shape), np.uint8) if task == "Genwithlabel" else None
-    hyperparams = {"task": task, "latent_dim": 20, "dataset": dataset, "split": "test"}
+    hyperparams = Hyperparams(task, latent_dim=20, dataset=dataset, split="test")
     return Outputs(images, np.arange(n) % 10, recon, gen, hyperparams)
 
 
 def page_of(folder: Path, outputs: dict[str, Outputs], **texts: list[str]) -> str:
     """The page on some tasks, graded on `test`."""
-    args = Namespace(extended=False, split="test")
-    grades = {task: grade_task(task, these, args) for task, these in outputs.items()}
+    grades = {task: grade_outputs(task, these) for task, these in outputs.items()}
     return report_page(folder, grades, outputs, COMMANDS, {task: texts.get(task, []) for task in grades})
 
 
@@ -91,7 +85,7 @@ def test_the_page_says_what_was_graded(main_job: Path, open_page) -> None:  # no
             f"{grade['score_uncapped']:.2f} before the cap",
             *(f"{name} {points:.3f} of {most:.2f}" for name, points, most in score_terms(task, grade)),
             *(f"{y} {distance:.3f}" for y, distance in enumerate(grade.get("fid_by_class", []))),
-            *(gain.sentence for gain in sensitivities(task, grade)),
+            *(sensitivity.sentence for sensitivity in sensitivities(task, grade)),
             "arch mlp",
             "epochs 20",
         ):
@@ -115,10 +109,11 @@ def test_the_command_names_the_page_and_it_says_what_is_missing(main_job: Path, 
         (run / name).unlink()
     out = succeed("grade.py", "--output_dir", "outputs", cwd=cwd)
     assert "\nreport: outputs/report.html\n" in out
+    assert "no report was written" not in out
     page = (cwd / "outputs/report.html").read_text()
     train = "python train.py --task"
     assert (
-        f"Genwithlabel is not there. To make it: <code>{train} Genwithlabel</code>, then <code>python inf"
+        f"Genwithlabel has no outputs yet. To make them: <code>{train} Genwithlabel</code>, then <code>"
         in page
     )
     for what, path in (
@@ -133,12 +128,12 @@ def test_the_command_names_the_page_and_it_says_what_is_missing(main_job: Path, 
 
 
 def test_a_report_that_cant_be_written_costs_no_grade(tmp_path: Path) -> None:
-    assert try_report(tmp_path, {}, {}, {}, {}) == f"report: {tmp_path / 'report.html'}"
-    broken = try_report(tmp_path, {"VAE0label": {}}, {}, {}, {})
+    assert write_report(tmp_path, {}, {}, {}, {}) == f"report: {tmp_path / 'report.html'}"
+    broken = write_report(tmp_path, {"VAE0label": {}}, {}, {}, {})
     assert broken == "note: no report was written: 'VAE0label'"
     assert not (tmp_path / "report.html").exists()  # the earlier one was of another grade
     (tmp_path / "report.html").mkdir()
-    assert try_report(tmp_path, {}, {}, {}, {}).startswith("note: no report was written: can't write")
+    assert write_report(tmp_path, {}, {}, {}, {}).startswith("note: no report was written: can't write")
 
 
 def test_best_median_and_worst_of_each_digit_are_those(open_page) -> None:  # noqa: F811
@@ -147,13 +142,13 @@ def test_best_median_and_worst_of_each_digit_are_those(open_page) -> None:  # no
     for i, image in enumerate(outputs.recon):
         image[0, 0] ^= 1 << i % 8
     errors = np.mean((outputs.recon / 255.0 - outputs.images / 255.0) ** 2, axis=(1, 2))
-    best, median, worst = reconstructions(outputs, "digit")
+    best, median, worst = reconstruction_grids(outputs, "digit")
     for y in range(10):
         of_label = np.sort(errors[outputs.labels == y])
         for shown, expected in ((best, of_label[0]), (median, of_label[4]), (worst, of_label[-1])):
-            assert shown["columns"][y] == (y, pytest.approx(expected, rel=1e-5))
+            assert shown.columns[y] == (y, pytest.approx(expected, rel=1e-5))
     visit = open_page()
-    visit.page.set_content(f"<img src='{worst['uri']}'>")
+    visit.page.set_content(f"<img src='{worst.picture.uri}'>")
     assert visit.page.evaluate("document.images[0].naturalWidth") == 10 * 30 + 2
 
 
@@ -254,7 +249,8 @@ def test_hostile_text_stays_text(tmp_path: Path, open_page) -> None:  # noqa: F8
     (run / "log.jsonl").write_text(json.dumps(row(1)) + "\n" + json.dumps(row(2, valid_mse=HOSTILE)) + "\n")
     (run / f"samples/epoch_{HOSTILE.replace('/', '')[:50]}.png").write_text(HOSTILE)
     outputs = made_up("VAE0label")
-    outputs.hyperparams.update({"checkpoint": HOSTILE, "seed": [HOSTILE]})
+    hyperparams = replace(outputs.hyperparams, checkpoint=HOSTILE, seed=[HOSTILE])
+    outputs = outputs._replace(hyperparams=hyperparams)
     page = page_of(folder, {"VAE0label": outputs}, VAE0label=[f"note: {HOSTILE}", HOSTILE])
     assert "<script>document.title" not in page
     (tmp_path / "report.html").write_text(page)
@@ -354,12 +350,12 @@ def test_a_picture_is_encoded_anew_and_epochs_are_thinned(tmp_path: Path) -> Non
     for path in folder.glob("*.png"):  # bytes that a browser might take for something else
         path.write_bytes(path.read_bytes() + b"<script>1</script>")
     shown = read_samples(folder)
-    epochs = [picture["epoch"] for picture in shown]
+    epochs = [sample.epoch for sample in shown]
     assert epochs == sorted(epochs)
     assert (epochs[0], epochs[-1]) == (1, 40) if len(epochs) > 1 else epochs == [40]
-    assert len(epochs) in EPOCHS_SHOWN
-    assert sum(len(picture["uri"]) for picture in shown) <= 4 / 3 * SAMPLE_BYTES
-    assert {picture["width"] for picture in shown} == {302}  # not doubled, as the trainer's grids are
+    assert len(epochs) in SAMPLE_COUNTS
+    assert sum(len(sample.picture.uri) for sample in shown) <= 4 / 3 * SAMPLE_BYTES
+    assert {sample.picture.width for sample in shown} == {302}  # not doubled, as the trainer's grids are
     smooth = tmp_path / "smooth"
     smooth.mkdir()
     for i in range(40):
