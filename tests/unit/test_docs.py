@@ -45,20 +45,20 @@ def options_page() -> str:
     ]
     return f"""# Options
 
-The options of `train.py` that decide its result; `python train.py --help` lists the others as well. Every other command
-explains its options with `--help` too. This page is written by `python -m tests.unit.test_docs`.
+The options of `train.py` that decide its result; `python train.py --help` lists the others as well. Every
+other command explains its options with `--help` too. `python -m tests.unit.test_docs` writes this page.
 
 ## The model and the training
 
-`python -m vaelab.config` prints this table. The options of the model are the keyword arguments of the classes in
-`submission.py`: an argument that you add there becomes an option.
+`python -m vaelab.config` prints this table. The options of the model are the keyword arguments of the classes
+in `submission.py`: an argument that you add there becomes an option.
 
 {options_table()}
 
 ## Additions to a submission
 
-All off by default; not part of the students' version. `--beyond` switches on all of them, with a larger network, more
-epochs and augmentation. [beyond.md](beyond.md) explains them.
+All off by default; not part of the students' version. `--beyond` switches on all of them, with a larger
+network, more epochs and augmentation. [beyond.md](beyond.md) explains them.
 
 {markdown(("option", "default", "values", "meaning"), rows)}
 """
@@ -98,7 +98,7 @@ COMMAND = re.compile(r"(?:^|[ `(])(?:[\w/]+/)?(?P<script>[a-z_]+)\.py(?P<rest>(?
 
 
 def commands(text: str) -> list[tuple[str, str]]:
-    """(command, its arguments) of each call of one of the lab's commands, `explore.py` with its subcommand."""
+    """(command, its arguments) of each call of one of the lab's commands that has options."""
     joined = text.replace("\\\n", " ")
     found = [(match["script"], match["rest"]) for match in COMMAND.finditer(joined)]
     return [(script, rest) for script, rest in found if (REPO / f"{script}.py").is_file() and "--" in rest]
@@ -107,7 +107,7 @@ def commands(text: str) -> list[tuple[str, str]]:
 def help_text(script: str, rest: str) -> str:
     """The help of a command, from its own parser."""
     words = rest.split()
-    subcommand = words[:1] if script == "explore" and words and not words[0].startswith("-") else []
+    subcommand = [word for word in words[:1] if script == "explore" and word.islower() and word[0] != "-"]
     output = io.StringIO()
     with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as stop:
         importlib.import_module(script).main([*subcommand, "--help"])
