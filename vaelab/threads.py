@@ -1,9 +1,9 @@
 """CPU threads: their number, and how long they spin while they wait for each other.
 
 PyTorch's CPU kernels divide each operation among the threads of an OpenMP team. In GNU's implementation
-(libgomp) a thread that has finished its part spins: it waits for the others in a loop. On an idle machine this
-is the fastest way. Beside another busy process the loop uses up the processor time that the other threads of
-the team need, and a step can take a hundred times as long.
+(libgomp) a thread that has finished its part spins: it waits for the others in a loop. On an idle machine
+this is the fastest way. Beside another busy process the loop uses up the processor time that the other
+threads of the team need, and a step can take a hundred times as long.
 
 libgomp stops spinning early in a process that has more OpenMP threads than processors. `SpinControl`
 therefore keeps a second, sleeping team while other processes use the processors, and ends it when they don't.
