@@ -10,14 +10,14 @@ from beyond.priors import PRIORS, ClassMeanPrior, FlowPrior, StandardPrior, sobo
 
 def test_standard_prior_is_the_noise() -> None:
     prior, eps, y = StandardPrior(3, 10), torch.randn(5, 3), torch.arange(5)
-    assert torch.equal(prior.carry(eps, y), eps)
+    assert torch.equal(prior.sample(eps, y), eps)
     assert torch.equal(prior.mean(y), torch.zeros(5, 3))
     assert prior.loss(eps, eps, y) == 0
 
 
 def test_class_mean_prior_is_the_noise_around_each_mean() -> None:
     prior, eps, y = ClassMeanPrior(3, 10), torch.randn(4, 3), torch.tensor([7, 7, 0, 2])
-    torch.testing.assert_close(prior.carry(eps, y) - eps, prior.means.weight[y])
+    torch.testing.assert_close(prior.sample(eps, y) - eps, prior.means.weight[y])
     assert torch.equal(prior.mean(y)[0], prior.mean(y)[1])
 
 
@@ -44,7 +44,7 @@ def test_flow_finds_the_codes_of_each_class() -> None:
         schedule.step()
     for label in range(2):
         y = torch.full((4000,), label)
-        z = prior.carry(torch.randn(4000, 2), y).detach()
+        z = prior.sample(torch.randn(4000, 2), y).detach()
         torch.testing.assert_close(z.mean(dim=0), mean[label], rtol=0, atol=0.15)
         torch.testing.assert_close(z.std(dim=0), std[label], rtol=0.2, atol=0)
         assert torch.corrcoef(z.T)[0, 1] == pytest.approx(0.8, abs=0.1)
