@@ -90,6 +90,20 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     return arrays
 
 
+def small_cifar10(folder: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
+    """Write a part of CIFAR-10 in which no two images are equal. Returns: its arrays."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "train_images": rng.integers(0, 256, (50, 32, 32, 3), np.uint8),
+        "train_labels": np.arange(50) % 10,
+        "test_images": rng.integers(0, 256, (20, 32, 32, 3), np.uint8),
+        "test_labels": np.arange(20) % 10,
+    } | changes
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "cifar10_part.npz", **arrays)
+    return arrays
+
+
 # --- Commands -----------------------------------------------------------------------------------
 
 

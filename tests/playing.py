@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ import torch
 from PIL import Image
 
 from apps.playground.session import ModelCache, find_checkpoints
-from vaelab.checkpoint import load_checkpoint, save_checkpoint
+from vaelab.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
 NASTY = "<b>${1 + 1}{{value}}"  # the name of a folder
@@ -30,12 +32,14 @@ def lab(main_job: Path, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("playground") / "lab"
     shutil.copytree(main_job, folder)
     good = load_checkpoint(folder / "outputs/VAE0label/best.pt")
-    config = good["config"]
+
+    def changed(**fields: Any) -> Checkpoint:
+        return replace(good, config=replace(good.config, **fields))
+
     spoiled = {
-        "other_weights": good
-        | {"config": config | {"model_args": config["model_args"] | {"latent_dim": 13}}},
-        "other_options": good | {"config": config | {"model_args": {"latent_dim": 12, "depth": 5}}},
-        "colour": good | {"config": config | {"dataset": "cifar10"}},
+        "other_weights": changed(model_args=good.config.model_args | {"latent_dim": 13}),
+        "other_options": changed(model_args={"latent_dim": 12, "depth": 5}),
+        "colour": changed(dataset="cifar10"),
         NASTY: good,
     }
     for name, checkpoint in spoiled.items():

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import MNIST_DIR, NAMES, fail, idx_bytes, small_set, succeed, write_set
-from PIL import Image
+from conftest import NAMES, idx_bytes, small_cifar10, small_set, write_set
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-import data_utils
 from data_utils import MNISTDataset, table
 from vaelab.cli import LabError
 from vaelab.data import sources, splits
@@ -111,9 +106,9 @@ def corrupt(arrays: dict[str, np.ndarray], kind: str, folder: Path) -> str:
         ("empty", "magic number"),
         ("header only", "ends within its header"),
         ("other shape", "32 x 32, expected 28 x 28"),
-        ("label 10", "holds the label 10: labels are 0 to 9"),
+        ("label 10", "contains the label 10: labels are 0 to 9"),
         ("lengths", "60 images, but .* 59 labels"),
-        ("fewer images", "holds 50 images, expected 60"),
+        ("fewer images", "contains 50 images, expected 60"),
         ("other images", "is not MNIST's file"),
         ("other labels", "is not MNIST's file"),
         ("missing labels", "all four idx files are needed"),
@@ -129,7 +124,7 @@ def test_a_faulty_file_is_named_with_its_fault(in_tmp, small_mnist, kind: str, s
 
 def test_mnist_is_not_taken_for_another_set(in_tmp, small_mnist) -> None:
     write_set(in_tmp / "files", small_mnist)
-    with pytest.raises(LabError, match="holds MNIST's images, not those of fashion"):
+    with pytest.raises(LabError, match="contains MNIST's images, not those of fashion"):
         prepare("fashion", in_tmp / "files")
     write_set(in_tmp / "other", small_set(seed=1))
     assert prepare("fashion", in_tmp / "other")[0] == "fashion"
@@ -262,20 +257,6 @@ def test_shuffled_subset_and_joined_loaders_agree_with_single_items(in_tmp) -> N
 # --- CIFAR-10 -----------------------------------------------------------------------------------
 
 
-def small_cifar10(folder: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
-    """Write a part of CIFAR-10 that no two images share. Returns: its arrays."""
-    rng = np.random.default_rng(0)
-    arrays = {
-        "train_images": rng.integers(0, 256, (50, 32, 32, 3), np.uint8),
-        "train_labels": np.arange(50) % 10,
-        "test_images": rng.integers(0, 256, (20, 32, 32, 3), np.uint8),
-        "test_labels": np.arange(20) % 10,
-    } | changes
-    folder.mkdir(exist_ok=True)
-    np.savez(folder / "cifar10_part.npz", **arrays)
-    return arrays
-
-
 def test_a_part_of_cifar10(in_tmp: Path) -> None:
     arrays = small_cifar10(in_tmp / "files")
     assert prepare("cifar10", in_tmp / "files")[0] == "cifar10"
@@ -304,67 +285,3 @@ def test_a_part_of_cifar10_that_is_wrong(in_tmp: Path, changes: dict, says: str)
     with pytest.raises(LabError, match=says):
         prepare("cifar10", in_tmp / "files")
     assert not Path("dataset/cifar10").exists()
-
-
-def test_the_whole_main_job_in_colour(tmp_path: Path) -> None:
-    small_cifar10(tmp_path / "files")
-    train = ("train.py", "--task", "Genwithlabel", "--dataset", "cifar10", "--data_dir", "files")
-    succeed(*train, "--arch", "conv", "--activation", "leaky_relu", "--test_run", cwd=tmp_path)
-    succeed(*train, "--arch", "mlp", "--activation", "relu", "--epochs", 2, cwd=tmp_path)
-    infer = ("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt", "--save_png")
-    succeed(*infer, cwd=tmp_path)
-    out = tmp_path / "outputs/Genwithlabel/valid"
-    assert np.load(out / "gen.npy").shape == (10, 1000, 3, 32, 32)
-    assert Image.open(out / "recon.png").mode == "RGB"
-    grades = []
-    for _ in range(2):
-        text = succeed("grade.py", cwd=tmp_path)
-        assert "This is cifar10, not MNIST: the score can't be compared" in text
-        grades.append(json.loads((tmp_path / "outputs/grade_result.json").read_text()))
-        for name in ("recon", "gen"):
-            (out / f"{name}.npy").unlink(missing_ok=True)  # the second time from the PNG files
-    assert grades[0] == grades[1]
-
-
-# --- The command --------------------------------------------------------------------------------
-
-
-def test_two_at_once_leave_whole_files(tmp_path: Path) -> None:
-    script = Path(data_utils.__file__)
-    command = [sys.executable, str(script), "--dataset", "digits"]
-    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert len({process.communicate()[0].split("\n", 1)[1] for process in both}) == 1
-    assert [process.returncode for process in both] == [0, 0]
-    assert sorted(path.name for path in (tmp_path / "dataset/digits").iterdir()) == [
-        "test.npz",
-        "train.npz",
-        "valid.npz",
-    ]
-
-
-@pytest.mark.mnist
-def test_the_real_mnist(tmp_path: Path) -> None:
-    out = succeed("data_utils.py", "--dataset", "mnist", "--data_dir", MNIST_DIR, cwd=tmp_path)
-    rows = {line.split()[0]: line.split() for line in out.splitlines()[2:]}
-    assert [rows[split][1] for split in SPLITS] == ["50000", "10000", "10000"]
-    assert rows["test"][2:12] == [
-        "980",
-        "1135",
-        "1032",
-        "1010",
-        "982",
-        "892",
-        "958",
-        "1028",
-        "974",
-        "1009",
-    ]  # as published
-    parts = [("train", 0, 50_000, 0), ("valid", 50_000, 10_000, 0), ("test", 0, 10_000, 2)]
-    for split, offset, count, name in parts:
-        raw = gzip.decompress((MNIST_DIR / f"{NAMES[name]}.gz").read_bytes())[16 + 784 * offset :][
-            : 784 * count
-        ]
-        with np.load(tmp_path / f"dataset/mnist/{split}.npz") as file:
-            assert file["images"].tobytes() == raw
-    line = fail("data_utils.py", "--dataset", "kmnist", "--data_dir", MNIST_DIR, cwd=tmp_path)
-    assert "holds MNIST's images, not those of kmnist" in line

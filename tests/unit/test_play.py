@@ -19,13 +19,14 @@ from apps.playground.session import ModelCache, ModelSession, fit, read_drawing
 from data_utils import MNISTDataset
 from vaelab.checkpoint import LoadedModel, load_checkpoint
 from vaelab.cli import LabError
+from vaelab.config import TrainConfig
 from vaelab.contract import build_model
 
 
 def model_of(lab: Path, task: str) -> torch.nn.Module:
     checkpoint = load_checkpoint(lab / "outputs" / task / "best.pt")
-    model = build_model(submission, task, checkpoint["config"]["model_args"])
-    model.load_state_dict(checkpoint["model"])
+    model = build_model(submission, checkpoint.config)
+    model.load_state_dict(checkpoint.model)
     return model.eval()
 
 
@@ -126,7 +127,8 @@ class Minimal(torch.nn.Module):
 
 
 def minimal(model: torch.nn.Module) -> ModelSession:
-    subject = LoadedModel("mine", Path("mine"), model, "VAE0label", 1, {"model_args": {"latent_dim": 3}})
+    config = TrainConfig("VAE0label", "digits", {"latent_dim": 3}, var=0.1, epochs=1)
+    subject = LoadedModel("mine", Path("mine"), model, config, epoch=1)
     return ModelSession(subject, MNISTDataset("valid", "digits"), CPU)
 
 
