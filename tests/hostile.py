@@ -18,6 +18,8 @@ from textwrap import dedent, indent
 import numpy as np
 import torch
 
+from vaelab.config import TrainConfig
+
 LATENT_DIM = 8
 
 BASE = """\
@@ -72,7 +74,7 @@ def checkpoint(task: str, train: np.ndarray, latent_dim: int = LATENT_DIM, **mor
     pixels = torch.from_numpy(train).double().flatten(1) / 255
     axes = torch.linalg.eigh(torch.cov(pixels.T)).eigenvectors.flip(1)[:, :latent_dim]
     weights = {"mean": pixels.mean(dim=0).float(), "axes": axes.float().contiguous()} | more
-    config = {"dataset": "digits", "model_args": {"latent_dim": latent_dim}}
+    config = TrainConfig(task, "digits", {"latent_dim": latent_dim}, var=0.1, epochs=1).to_dict()
     buffer = io.BytesIO()
     torch.save({"task": task, "config": config, "epoch": 1, "best_loss": 0.0, "model": weights}, buffer)
     return buffer.getvalue()
@@ -246,10 +248,10 @@ def own_grade_py(folder: Path, _: np.ndarray) -> None:
 # --- The cases ----------------------------------------------------------------------------------
 
 TAKES_ALL = {
-    "endless loop": ends("timeout", "longer than", encode="while True: pass"),
+    "endless loop": ends("timeout", "exceeded the time limit", encode="while True: pass"),
     "endless loop that nothing stops": ends(
         "timeout",
-        "longer than",
+        "exceeded the time limit",
         encode="""
             for number in range(1, 64):
                 try: signal.signal(number, signal.SIG_IGN)
@@ -259,7 +261,7 @@ TAKES_ALL = {
                 except BaseException: pass
         """,
     ),
-    "import that takes for ever": ends("timeout", "longer than", top="time.sleep(10 ** 6)"),
+    "import that takes for ever": ends("timeout", "exceeded the time limit", top="time.sleep(10 ** 6)"),
     "fork bomb": ends("error|memory", "processes|memory|temporarily", encode="while True: os.fork()"),
     "thread bomb": ends(
         "error|memory",
@@ -287,7 +289,7 @@ TAKES_ALL = {
         """,
     ),
     "many empty files": ends(
-        "error", "made more than", encode="for i in range(10 ** 7): open(f'/tmp/{i}', 'wb').close()"
+        "error", "limit of 1000 files", encode="for i in range(10 ** 7): open(f'/tmp/{i}', 'wb').close()"
     ),
     "many busy processes": ends(
         "error",
@@ -299,12 +301,12 @@ TAKES_ALL = {
 }
 ENDS_TOO_SOON = {
     "sys.exit": ends("error", "ended the process.*SystemExit", encode="sys.exit(0)"),
-    "os._exit": ends("error", "ended by itself, with code 0", encode="os._exit(0)"),
-    "os.abort": ends("error", "ended by itself", encode="os.abort()"),
-    "segfault": ends("error", "ended by itself", encode="ctypes.string_at(0)"),
+    "os._exit": ends("error", "ended with code 0 and without a result", encode="os._exit(0)"),
+    "os.abort": ends("error", "ended with code", encode="os.abort()"),
+    "segfault": ends("error", "ended with code", encode="ctypes.string_at(0)"),
     "kills all it can": ends(
         "error",
-        "ended by itself",
+        "ended with code",
         encode="""
             for pid in (1, os.getppid(), -1, os.getpid()):
                 try: os.kill(pid, signal.SIGKILL)
@@ -419,19 +421,20 @@ FORGES = {
     ),
     "replaces numpy and torch": honest(
         encode="""
-            import numpy, metrics
+            import numpy
+            from vaelab.metrics import reconstruction
             numpy.mean = numpy.square = lambda *args, **options: 0
             torch.Tensor.mean = lambda *args, **options: torch.ones(())
-            metrics.ssim = metrics.mse = lambda *args: 1
+            reconstruction.ssim = reconstruction.mse = lambda *args: 1
         """
     ),
     "brings its own grade.py": Case(
-        "ok", flag="brings its own grade.py", honest_score=True, write=own_grade_py
+        "ok", flag="contains a changed grade.py", honest_score=True, write=own_grade_py
     ),
 }
 HANDS_BACK = {
-    "nan codes": ends("invalid", "codes hold nan", encode="return x.new_full((len(x), 4), torch.nan), x"),
-    "codes too large": ends("invalid", "float16's largest", encode="return x.new_full((len(x), 4), 1e9), x"),
+    "nan codes": ends("invalid", "codes contain nan", encode="return x.new_full((len(x), 4), torch.nan), x"),
+    "codes too large": ends("invalid", "float16's maximum", encode="return x.new_full((len(x), 4), 1e9), x"),
     "infinite images": ends(
         "invalid", "nan or infinite", decode="return z.new_full((len(z), 28, 28), torch.inf)"
     ),
@@ -465,17 +468,17 @@ WIDENS_THE_CODES = {
     ),
     "a code of its batch": Case(
         "ok",
-        flag="depends on the images beside it",
+        flag="depends on the other images of its batch",
         parts={"encode": "return self.honest_encode(x - x.mean(dim=0))"},
     ),
     "decodes by chance": Case(
         "ok",
-        flag="equal codes decode differently",
+        flag="equal codes decode to different images",
         parts={"decode": "return self.honest_decode(z + torch.randn_like(z))"},
     ),
     "stores the training set": Case(
         "ok",
-        flag="may be copies",
+        flag="possible copies",
         write=store_training_set,
         parts={
             "init": "self.register_buffer('stored', torch.zeros(1283, 28, 28, dtype=torch.uint8))",
@@ -543,18 +546,18 @@ IS_NO_SUBMISSION = {
     "a checkpoint of the other task": handed_in("invalid", "is of the task Genwithlabel", other_task),
     "no checkpoint": handed_in("missing", "there is no VAE0label.pt", no_checkpoint),
     "an empty folder": handed_in("missing", "there is no submission.py", empty),
-    "a link": handed_in("invalid", "not a plain file", link),
-    "a pipe": handed_in("invalid", "not a plain file", fifo),
+    "a link": handed_in("invalid", "not a regular file", link),
+    "a pipe": handed_in("invalid", "not a regular file", fifo),
     "a zip file that leads outside": handed_in(
-        "invalid", "leads outside", as_zip(lambda archive: archive.writestr("../../outside.py", "x"))
+        "invalid", "a path outside of it", as_zip(lambda archive: archive.writestr("../../outside.py", "x"))
     ),
-    "a zip file with a link": handed_in("invalid", "holds a link", as_zip(link_in_zip)),
+    "a zip file with a link": handed_in("invalid", "contains a link", as_zip(link_in_zip)),
     "a zip file of a billion zeros": handed_in("invalid", "larger than", as_zip(billion_zeros)),
     "a zip file with a nameless file": handed_in(
-        "invalid", "leads outside", as_zip(lambda archive: archive.writestr(".", "x"))
+        "invalid", "a path outside of it", as_zip(lambda archive: archive.writestr(".", "x"))
     ),
     "a zip file whose compression is damaged": handed_in("invalid", "can't be read", damaged_lzma),
-    "a zip file that is a pipe": handed_in("invalid", "not a plain file", pipe_as_zip),
+    "a zip file that is a pipe": handed_in("invalid", "not a regular file", pipe_as_zip),
     "a damaged zip file": handed_in("invalid", "not a zip file", damaged_zip),
     "an honest zip file": Case("ok", honest_score=True, write=as_zip(lambda archive: None)),
     'new\nline, "quotes" & <b>ünï 学生': honest(),

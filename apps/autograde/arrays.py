@@ -11,9 +11,6 @@ import numpy as np
 DTYPES = ("uint8", "int64", "float16", "float32")
 
 
-# --- Arrays as bytes ----------------------------------------------------------------------------
-
-
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays of the types in `DTYPES` as bytes, for `unpack`."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -22,12 +19,12 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, np.ndarray]:
-    """What `pack` packed. Raises: ValueError if these bytes were not made by it."""
+    """The arrays that `pack` packed. Raises: ValueError if the bytes are not of its format."""
     head, _, body = data.partition(b"\n")
     arrays = {}
     try:
         if len(head) > 1000:
-            raise ValueError("a head that is too long")
+            raise ValueError("the first line is too long")
         for name, (dtype, shape) in json.loads(head).items():
             if dtype not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
                 raise ValueError(f"an array of {dtype} {shape}")
@@ -35,7 +32,7 @@ def unpack(data: bytes) -> dict[str, np.ndarray]:
             arrays[name] = np.frombuffer(body[:size], dtype).reshape(shape)
             body = body[size:]
         if body:
-            raise ValueError("more bytes than the arrays have")
+            raise ValueError("there are more bytes than the arrays have")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a result of this lab: {error}") from error
     return arrays

@@ -65,7 +65,7 @@ class Gradebook:
             record = read_json(self.path(name, ".json"))["extra_data"]
             results_json(record)  # fails on one that is not whole
             good = record["settings"] == self.settings and record["name"] == name
-            good = good and isinstance(record["fingerprint"], str) and tuple(record["grades"]) == TASKS
+            good = good and isinstance(record["fingerprint"], str) and list(record["grades"]) == list(TASKS)
             good = good and all(grade["status"] in STATUSES for grade in record["grades"].values())
         except (LabError, KeyError, TypeError, ValueError, AttributeError):
             return None

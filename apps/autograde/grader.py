@@ -1,12 +1,12 @@
-"""The grade of one submission, none of whose code runs in this process.
+"""Grades one submission. None of its code runs in this process.
 
-Each step runs in a sandbox of its own. The first sees the images and returns codes. The second, which never
-saw an image, gets those codes, rounded to float16 and in another order, and decodes them: what is scored is
-what passed through the codes, and `latent_dim` is their width, whatever the submission says. A third gets
-labels and generates. The grade is computed here, from plain arrays.
+Each step runs in a sandbox of its own. The first gets the images and returns codes. The second never sees an
+image: it gets those codes, rounded to float16 and in another order, and decodes them. So only information in
+the codes is scored, and `latent_dim` is their width, not a number that the submission states. The third gets
+labels and generates images. The grade is computed here, from plain arrays.
 
-Among the images are probes: images twice, pure noise, inverted digits. They change no grade; what they show
-that an honest model doesn't, is flagged, with its numbers, for people to look into.
+Canary inputs are mixed into the images: repeated images, pure noise, inverted digits. They don't change the
+grade; results that an honest model would not give are flagged, with their numbers, for people to review.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from apps.autograde.arrays import pack, unpack
+from apps.autograde.canaries import CanaryInputs, canary_flags
 from apps.autograde.limits import Limits, Outcome
-from apps.autograde.sandbox import USERS, run_sandboxed
-from vaelab.inference import BATCH
+from apps.autograde.request import StepRequest
+from apps.autograde.sandbox import USER_IDS, run_sandboxed
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
 from vaelab.metrics.memorization import nearest_distance
 from vaelab.metrics.reconstruction import reconstruction, to_float
@@ -33,14 +34,16 @@ from vaelab.metrics.score import PIXELS, score
 from vaelab.tasks import TASKS
 
 STATUSES = ("ok", "missing", "error", "timeout", "memory", "invalid")
-# What of ours a submission has no reason to change.
+# Files of the lab that a submission has no reason to change.
 PROTECTED = ("trainer.py", "train.py", "inference.py", "grade.py", "check.py", "data_utils.py")
 REPO = Path(__file__).resolve().parents[2]
-N_CANARIES = 100  # of each kind
+# A generated image is a possible copy if it is closer to a training image than all but this share of the real
+# images that are not in `train`. More than MAX_COPIES of them are flagged.
+COPY_QUANTILE, MAX_COPIES = 0.005, 0.05
 
 
 class StepFailed(Exception):  # noqa: N818
-    """A step that gave nothing to grade: its status and, as the text, the reason for the report."""
+    """A step that returned nothing to grade: its status and, as the text, the reason."""
 
     def __init__(self, status: str, why: str) -> None:
         super().__init__(why)
@@ -54,56 +57,53 @@ class StepFailed(Exception):  # noqa: N818
 class Steps:
     """Runs the steps of submissions in sandboxes."""
 
-    lab: Path  # a folder with the modules of ours that a step imports
+    lab: Path  # a folder with the modules of the lab that a step imports
     image_shape: tuple[int, ...]
     limits: Limits
     sandboxed: bool = True
 
-    def take(
-        self, step: str, task: str, folder: Path, given: dict[str, np.ndarray], batches: list[int]
+    def run(
+        self, step: str, task: str, folder: Path, arrays: dict[str, np.ndarray], batches: list[int]
     ) -> np.ndarray:
-        """The array that a step makes of those it is given, in batches of these sizes; checked.
+        """The array that a step computes from `arrays`, in batches of these sizes; checked.
 
         Raises: StepFailed.
         """
-        n = len(next(iter(given.values())))
-        item = 4 * PIXELS if step == "encode" else int(np.prod(self.image_shape))  # bytes, at most
+        n = len(next(iter(arrays.values())))
+        item = 4 * PIXELS if step == "encode" else int(np.prod(self.image_shape))  # maximum bytes
         limits = replace(self.limits, output_bytes=n * item + 10_000)
-        as_root = self.sandboxed and os.geteuid() == 0
-        settings = {
-            "step": step,
-            "task": task,
-            "seed": 0,  # as inference.py's
-            "batches": batches,
-            "image_shape": self.image_shape,
-            "limits": asdict(limits),
-            "uid": next(USERS) if as_root else None,
-        }
-        request = json.dumps(settings).encode() + b"\n" + pack(given)
+        uid = next(USER_IDS) if self.sandboxed and os.geteuid() == 0 else None
+        # Seed 0 is that of inference.py.
+        request = StepRequest(step, task, 0, batches, self.image_shape, limits, uid)
         command = [sys.executable, "-I", "{lab}/apps/autograde/sandboxed_step.py", "{lab}", "{submission}"]
         folders = {"lab": self.lab, "submission": folder}
-        outcome = run_sandboxed(command, folders, request, limits, self.sandboxed)
-        made = result_of(outcome, limits)
+        outcome = run_sandboxed(command, folders, request.to_json() + pack(arrays), limits, self.sandboxed)
+        result = read_result(outcome, step, limits)
+        self.check_result(result, step, n)
+        return result
+
+    def check_result(self, result: np.ndarray, step: str, n: int) -> None:
+        """Raise StepFailed if the result of a step for n items has the wrong dtype or shape."""
         if step == "encode":
             expected = f"float32 [{n}, d] with d from 1 to {PIXELS}"
-            good = made.dtype == np.float32 and made.ndim == 2 and len(made) == n
-            good = good and 1 <= made.shape[1] <= PIXELS
+            good = result.dtype == np.float32 and result.ndim == 2 and len(result) == n
+            good = good and 1 <= result.shape[1] <= PIXELS
         else:
             expected = f"uint8 {[n, *self.image_shape]}"
-            good = made.dtype == np.uint8 and made.shape == (n, *self.image_shape)
+            good = result.dtype == np.uint8 and result.shape == (n, *self.image_shape)
         if not good:
-            raise StepFailed("invalid", f"{step} gave {made.dtype} {list(made.shape)}, expected {expected}")
-        return made
+            got = f"{result.dtype} {list(result.shape)}"
+            raise StepFailed("invalid", f"{step} returned {got}, expected {expected}")
 
 
-def result_of(outcome: Outcome, limits: Limits) -> np.ndarray:
-    """The array in what a sandbox wrote. Raises: StepFailed."""
+def read_result(outcome: Outcome, step: str, limits: Limits) -> np.ndarray:
+    """The array that a sandboxed step wrote. Raises: StepFailed."""
     reasons = {
-        "timeout": ("timeout", f"it took longer than {limits.seconds:g} s"),
-        "memory": ("memory", f"it used more than {limits.memory_mb} MB of memory"),
-        "processes": ("error", f"it started more than {limits.processes} processes and threads"),
-        "files": ("error", f"it made more than {limits.tmp_files} files"),
-        "output": ("invalid", "it returned far more than was asked for"),
+        "timeout": ("timeout", f"{step} exceeded the time limit of {limits.seconds:g} s"),
+        "memory": ("memory", f"{step} exceeded the memory limit of {limits.memory_mb} MB"),
+        "processes": ("error", f"{step} exceeded the limit of {limits.processes} processes and threads"),
+        "files": ("error", f"{step} exceeded the limit of {limits.tmp_files} files in /tmp"),
+        "output": ("invalid", f"{step} returned more data than expected"),
     }
     if outcome.status in reasons:
         raise StepFailed(*reasons[outcome.status])
@@ -111,12 +111,12 @@ def result_of(outcome: Outcome, limits: Limits) -> np.ndarray:
     try:
         values = json.loads(head)
         if values["status"] == "ok":
-            return unpack(body)["made"]
+            return unpack(body)["result"]
         status, why = values["status"], str(values["reason"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        said = (outcome.errors.strip().splitlines() or ["it printed nothing"])[-1]
-        ended = f"the process ended by itself, with code {outcome.returncode} and no result ({said})"
-        raise StepFailed("error", ended) from None
+        last_line = (outcome.errors.strip().splitlines() or ["it printed nothing"])[-1]
+        why = f"{step}: the process ended with code {outcome.returncode} and without a result ({last_line})"
+        raise StepFailed("error", why) from None
     raise StepFailed(status if status in ("error", "memory", "invalid") else "error", why)
 
 
@@ -130,29 +130,28 @@ class Grader:
     steps: Steps
     images: np.ndarray  # uint8 [N, H, W]
     labels: np.ndarray  # uint8 [N]
-    train: np.ndarray  # uint8 [M, H, W]: generated images may be copies of these
+    train: np.ndarray  # uint8 [M, H, W]: generated images are compared with these
     compare_float32: bool = False
 
     def __post_init__(self) -> None:
         real = nearest_distance(to_float(self.images[:1000]), to_float(self.train))
-        # As near to a training image as this comes one in 200 real images that are not in `train`.
-        self.copy_distance = float(np.quantile(real.numpy(), 0.005))
+        self.copy_distance = float(np.quantile(real.numpy(), COPY_QUANTILE))
 
     def grade(self, folder: Path, seed: int) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-        """The grades of a staged submission by task, and pictures by task: what came, at a glance.
+        """The grades of a submission in `folder` by task, and a picture of its images by task.
 
-        seed: decides the order of images and codes, and the probes; not to be known to the submission.
-        A grade holds `status` and `reason`, `flags` (sentences), `seconds`, and where the status is ok
+        seed: determines the order of images and codes, and the canary inputs; secret to the submission.
+        A grade has the keys `status` and `reason`, `flags` (sentences), `seconds`, and where the status is ok
         `ssim`, `mse`, `fid`, `latent_dim`, `bonus`, `score` and `score_uncapped`.
         """
-        # One step after the other: two of one submission that run at once might find a way to talk.
+        # One step after the other: two steps that run at once might find a way to communicate.
         results = {task: self.grade_task(task, folder, seed) for task in TASKS}
         pictures = {task: picture for task, (_, picture) in results.items() if picture is not None}
         return {task: grade for task, (grade, _) in results.items()}, pictures
 
     def grade_task(self, task: str, folder: Path, seed: int) -> tuple[dict[str, Any], np.ndarray | None]:
         """One task's grade, and its picture."""
-        start, flags = time.monotonic(), changed_files(folder)
+        start, flags = time.monotonic(), changed_file_flags(folder)
         grade: dict[str, Any] = {"status": "ok", "reason": "", "flags": flags}
         picture = None
         try:
@@ -164,7 +163,7 @@ class Grader:
             if TASKS[task].conditional:
                 gen = self.generate(task, folder)
                 values["fid"] = float(np.mean(fid(gen, self.images, self.labels)))
-                flags += self.copies(gen)
+                flags += self.copy_flags(gen)
                 rows += list(gen[:, :10])
             latent_dim = values.pop("latent_dim")
             grade |= values | {"latent_dim": latent_dim, **score(task, values, latent_dim)}
@@ -178,38 +177,28 @@ class Grader:
         self, task: str, folder: Path, seed: int, flags: list[str]
     ) -> tuple[dict[str, float], np.ndarray]:
         """`ssim`, `mse` and `latent_dim` of the split, and its reconstructions. Adds to `flags`."""
-        rng = np.random.default_rng([seed, len(task)])
-        n, shape = len(self.images), self.images.shape[1:]
-        twice = rng.choice(n, N_CANARIES)
-        noise = rng.integers(0, 256, (N_CANARIES, *shape), dtype=np.uint8)
-        x = np.concatenate([self.images, noise, 255 - self.images[twice], self.images[twice]])
-        labels = np.concatenate([self.labels, *[self.labels[twice]] * 3]).astype(np.int64)
-        given_labels = {"labels": labels} if TASKS[task].conditional else {}
-        # Those met twice come the second time in small batches: there it shows what depends on the others.
-        full, rest = divmod(n + 2 * N_CANARIES, BATCH)
-        batches = [BATCH] * full + [rest] * (rest > 0) + [N_CANARIES // 10] * 10
+        inputs = CanaryInputs.draw(self.images, self.labels, np.random.default_rng([seed, len(task)]))
+        n, labels = inputs.n, {"labels": inputs.labels} if TASKS[task].conditional else {}
 
-        def through(step: str, **given: np.ndarray) -> np.ndarray:
-            """A step, its items in an order that only we know."""
-            order = np.concatenate(
-                [rng.permutation(len(x) - N_CANARIES), len(x) - 1 - rng.permutation(N_CANARIES)]
-            )
-            shuffled = {key: array[order] for key, array in given.items()}
-            return self.steps.take(step, task, folder, shuffled, batches)[order.argsort()]
+        def run_shuffled(step: str, **arrays: np.ndarray) -> np.ndarray:
+            """The result of a step, whose items are sent in a secret order."""
+            order = inputs.secret_order()
+            shuffled = {key: array[order] for key, array in arrays.items()}
+            return self.steps.run(step, task, folder, shuffled, inputs.batches())[order.argsort()]
 
-        z = through("encode", x=x, **given_labels)
+        z = run_shuffled("encode", x=inputs.x, **labels)
         with np.errstate(over="ignore"):
             rounded = z.astype(np.float16)
         if not np.isfinite(rounded).all():
-            raise StepFailed("invalid", "the codes hold nan, or numbers beyond float16's largest, 65504")
+            raise StepFailed("invalid", "the codes contain nan, or numbers above float16's maximum, 65504")
         sent = rounded.copy()
-        sent[-N_CANARIES:] = rounded[twice]  # the same codes twice: they must decode alike
-        recon = through("decode", z=sent, **given_labels)
+        sent[inputs.again] = rounded[inputs.repeated]  # the same codes twice: both must decode alike
+        recon = run_shuffled("decode", z=sent, **labels)
         latent_dim = z.shape[1]
         values = reconstruction(recon[:n], self.images)
-        flags += canary_flags(x, z, recon, twice, n)
+        flags += canary_flags(inputs, z, recon)
         if self.compare_float32:
-            exact = through("decode", z=z, **given_labels)[:n]
+            exact = run_shuffled("decode", z=z, **labels)[:n]
             flags += precision_flags(task, values, reconstruction(exact, self.images), latent_dim)
         return values | {"latent_dim": latent_dim}, recon[:n]
 
@@ -217,85 +206,55 @@ class Grader:
         """`GEN_PER_LABEL` images of each label, uint8 [10, GEN_PER_LABEL, H, W]."""
         labels = np.arange(10).repeat(GEN_PER_LABEL)
         batches = [GEN_PER_LABEL] * 10
-        made = self.steps.take("generate", task, folder, {"labels": labels}, batches)
-        return made.reshape(10, GEN_PER_LABEL, *made.shape[1:])
+        images = self.steps.run("generate", task, folder, {"labels": labels}, batches)
+        return images.reshape(10, GEN_PER_LABEL, *images.shape[1:])
 
-    def copies(self, gen: np.ndarray) -> list[str]:
-        """A flag if generated images are copies of training images."""
+    def copy_flags(self, gen: np.ndarray) -> list[str]:
+        """A flag if generated images may be copies of training images."""
         some = gen[:, :100].reshape(-1, *gen.shape[2:])
         near = nearest_distance(to_float(some), to_float(self.train)) < self.copy_distance
         share = near.double().mean().item()
-        if share <= 0.05:
+        if share <= MAX_COPIES:
             return []
         return [
-            f"generated images may be copies: {share:.0%} lie nearer to a training image than 0.5% of new do"
+            f"possible copies of training images: {share:.0%} of the generated images are closer to a "
+            f"training image than {1 - COPY_QUANTILE:.1%} of unseen real images are"
         ]
 
 
 def failed(status: str, why: str, flags: list[str] | None = None) -> dict[str, Any]:
-    """The grade of what could not be graded."""
+    """The grade of a task that could not be graded."""
     return {"status": status, "reason": why, "flags": flags or [], "score": 0.0, "seconds": 0.0}
 
 
 # --- Flags --------------------------------------------------------------------------------------
 
 
-def canary_flags(x: np.ndarray, z: np.ndarray, recon: np.ndarray, twice: np.ndarray, n: int) -> list[str]:
-    """What the probes show. x, z, recon: the n images of the split, then N_CANARIES each of noise, of images
-    inverted, and of the same met for the second time, with their codes and reconstructions."""
-    noise, inverted, again = (slice(n + i * N_CANARIES, n + (i + 1) * N_CANARIES) for i in range(3))
-    flags, latent_dim = [], z.shape[1]
-
-    def error(part: slice) -> float:
-        return float(np.mean(np.square(recon[part] / 255.0 - x[part] / 255.0)))
-
-    spread = np.linalg.norm(z[:n].std(axis=0)) or 1.0
-    moved = float(np.median(np.linalg.norm(z[again] - z[twice], axis=1)) / spread)
-    if moved > 0.05:
-        flags.append(
-            f"the code of an image depends on the images beside it: it moves by {moved:.0%} of the spread"
-        )
-    differs = float(np.abs(recon[again].astype(int) - recon[twice]).mean())
-    if differs > 0.5:
-        flags.append(f"equal codes decode differently, by {differs:.1f} of 255 grey levels on average")
-    if latent_dim < PIXELS / 2:
-        kept, most = 1 - error(noise) / np.var(x[noise] / 255.0), 2 * latent_dim / PIXELS + 0.05
-        if kept > most:
-            flags.append(
-                f"pure noise passes suspiciously well: {kept:.0%} of its variance through {latent_dim} "
-                f"numbers, where a linear map keeps {latent_dim / PIXELS:.0%}"
-            )
-        ratio = error(inverted) / max(error(slice(n)), 1e-9)
-        if ratio < 2:
-            flags.append(f"inverted digits reconstruct as well as digits: an MSE of {ratio:.1f} times theirs")
-    return flags
-
-
 def precision_flags(
     task: str, values: dict[str, float], exact: dict[str, float], latent_dim: int
 ) -> list[str]:
-    """A flag if codes in float32 score otherwise than the same codes in float16."""
+    """A flag if codes in float32 score differently from the same codes in float16."""
     no_fid = {"fid": 0.0} if TASKS[task].conditional else {}
     scores = [score(task, v | no_fid, latent_dim)["score_uncapped"] for v in (values, exact)]
     if abs(scores[1] - scores[0]) <= 0.01:
         return []
     return [
         f"with codes in float32 the score would change by {scores[1] - scores[0]:+.2f} "
-        f"(ssim {exact['ssim']:.4f}, mse {exact['mse']:.5f}): their digits may hold more than one number"
+        f"(ssim {exact['ssim']:.4f}, mse {exact['mse']:.5f}): a code may pack several numbers into one"
     ]
 
 
-def changed_files(folder: Path) -> list[str]:
-    """A flag if files that a submission should leave alone came along, changed."""
+def changed_file_flags(folder: Path) -> list[str]:
+    """A flag if the submission contains changed versions of the lab's files."""
     changed = [
         name
         for name in PROTECTED
         if (folder / name).is_file() and (folder / name).read_bytes() != (REPO / name).read_bytes()
     ]
-    return [f"it brings its own {', '.join(changed)}, of which nothing was used"] if changed else []
+    return [f"the submission contains a changed {', '.join(changed)}, which was not used"] if changed else []
 
 
 def secret_seed(fingerprint: str, images: np.ndarray) -> int:
-    """A number that a submission can't know, and that is the same whenever it is graded on these images."""
+    """A seed that a submission can't know, and that is always the same for it and these images."""
     checksum = hashlib.sha256(fingerprint.encode() + images.tobytes()).digest()
     return int.from_bytes(checksum[:8], "big")

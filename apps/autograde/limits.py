@@ -10,20 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-STOP = threading.Event()  # set to end all sandboxes of this process
-
-
-# --- Limits -------------------------------------------------------------------------------------
+STOP = threading.Event()  # set it to end all sandboxes of this process
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a sandboxed program may use."""
+    """The resources that a sandboxed program may use."""
 
-    seconds: float = 300.0  # of wall time; of CPU time, as many on each thread and one more
-    memory_mb: int = 4096  # of all its processes together, beside files in /tmp
+    seconds: float = 300.0  # wall time; and CPU time, for each of `threads` + 1
+    memory_mb: int = 4096  # of all its processes together, not counting files in /tmp
     processes: int = 16  # and threads
-    tmp_mb: int = 64  # of files in /tmp, and of a single file
+    tmp_mb: int = 64  # of all files in /tmp, and of any single file
     tmp_files: int = 1000
     threads: int = 1  # for torch
     output_bytes: int = 1 << 20  # of its result
@@ -33,23 +30,24 @@ class Limits:
 class Outcome:
     """How a sandboxed program ended."""
 
-    status: str  # ok (ended by itself), timeout, memory, processes, files, output
+    status: str  # ok (the program ended), or the limit it exceeded: timeout, memory, processes, files, output
     returncode: int
     output: bytes
-    errors: str  # the end of what it printed on stderr
+    errors: str  # the end of its stderr
 
 
-def limit_self(limits: Limits, uid: int | None) -> None:
-    """Called by our code inside the sandbox, before any of the program's own: take on the limits for good.
+def apply_limits(limits: Limits, uid: int | None) -> None:
+    """Limit this process and its children. Called in the sandbox, before any code of the submission.
 
-    uid: the user to become, where the sandbox was made by root.
+    uid: the user to become, if the sandbox was made by root.
     """
-    import resource  # there is none on Windows
+    import resource  # not available on Windows
 
-    cpu = math.ceil(limits.seconds) * (limits.threads + 2)  # more than the watch allows, which says why
+    # More than the grader allows, which measures the time itself and can report the reason.
+    cpu = math.ceil(limits.seconds) * (limits.threads + 2)
     for what, value in (
         (resource.RLIMIT_CPU, cpu),
-        # Of addresses, of which torch takes gigabytes without using them; the watch counts what is used.
+        # The address space: torch reserves gigabytes without using them. The grader measures the used memory.
         (resource.RLIMIT_AS, (limits.memory_mb << 20) + (8 << 30)),
         (resource.RLIMIT_NPROC, limits.processes),
         (resource.RLIMIT_FSIZE, limits.tmp_mb << 20),
@@ -58,7 +56,7 @@ def limit_self(limits: Limits, uid: int | None) -> None:
     ):
         _, hard = resource.getrlimit(what)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        # A user's own processes outside count too, in a sandbox that was not made by root.
+        # Without root, the user's processes outside the sandbox would be counted too.
         if what != resource.RLIMIT_NPROC or uid is not None:
             resource.setrlimit(what, (value, value))
     if uid is not None:
@@ -69,7 +67,7 @@ def limit_self(limits: Limits, uid: int | None) -> None:
 
 @dataclass
 class Usage:
-    """What a process and all that descend from it use."""
+    """The resources that a process and all its descendants use."""
 
     threads: int = 0
     memory: int = 0  # bytes
@@ -78,8 +76,8 @@ class Usage:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[int]:
-    """A folder's file descriptor: it stays that folder's while a process moves into its sandbox."""
+def open_folder(folder: Path) -> Iterator[int]:
+    """The file descriptor of a folder. It stays valid while a process changes its root to the sandbox."""
     descriptor = os.open(folder, os.O_PATH)
     try:
         yield descriptor
@@ -88,7 +86,7 @@ def opened(folder: Path) -> Iterator[int]:
 
 
 def usage(pid: int) -> Usage:
-    """What `pid` and its descendants use now. Those that end meanwhile are left out."""
+    """The current usage of `pid` and its descendants. Processes that end in the meantime are left out."""
     total, pids = Usage(), [pid]
     tick, own_tmp = os.sysconf("SC_CLK_TCK"), Path("/tmp").stat().st_dev
     while pids:
@@ -100,13 +98,13 @@ def usage(pid: int) -> Usage:
                     total.threads += int(value)
                 elif key in ("RssAnon", "RssShmem"):
                     total.memory += int(value.split()[0]) << 10
-            # After the name, which may hold anything: utime, stime and those of children that ended.
+            # After the name, which may contain anything: utime, stime, and those of children that ended.
             times = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[11:15]
             total.cpu_s += sum(map(int, times)) / tick
             for task in (folder / "task").iterdir():
                 pids += [int(child) for child in (task / "children").read_text().split()]
-            with opened(folder / "root" / "tmp") as tmp:
-                if os.fstat(tmp).st_dev != own_tmp:  # the sandbox's: a file without content takes memory too
+            with open_folder(folder / "root" / "tmp") as tmp:
+                if os.fstat(tmp).st_dev != own_tmp:  # it is the sandbox's; empty files take memory too
                     counts = os.fstatvfs(tmp)
                     total.tmp_files = max(total.tmp_files, counts.f_files - counts.f_ffree)
     return total

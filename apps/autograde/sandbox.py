@@ -1,11 +1,10 @@
-"""Run a program that may be hostile: with bubblewrap, without a network, within limits; bytes in, bytes out.
+"""Runs an untrusted program with bubblewrap, without a network and within limits; bytes in, bytes out.
 
-The program sees a read-only file system that holds the Python interpreter, its packages and the folders it is
-given; an empty /tmp; no other process. It reads its input from stdin and writes its output to stdout, and
-when it ends, or reaches a limit, everything that it started is killed with it.
+The program sees a read-only file system with the Python interpreter, its packages and the folders that are
+passed to it; an empty /tmp; no other processes. It reads its input from stdin and writes its output to
+stdout. When it ends, or exceeds a limit, all processes that it started are killed.
 
-Arrays cross as a line of JSON (their names, dtypes, shapes) and their bytes: nothing is unpickled, and
-nothing larger than the reader asked for is kept.
+At most `Limits.output_bytes` of its output are kept. Nothing in it is unpickled: see `arrays.py`.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from apps.autograde.limits import STOP, Limits, Outcome, usage
+from apps.autograde.limits import STOP, Limits, Outcome, Usage, usage
 from apps.autograde.syscall_filter import ARCHITECTURES, program
 
-INSIDE = 65534  # the user in the sandbox: nobody
-# Run by root, every sandbox gets a user of its own, so that none shares what the kernel keeps for a user.
-USERS = itertools.cycle(range(50_000, 60_000))
+SANDBOX_USER = 65534  # nobody
+# If root runs this, every sandbox gets a user of its own, since the kernel keeps some resources per user.
+USER_IDS = itertools.cycle(range(50_000, 60_000))
 POLL_S = 0.05
 
 
 # --- bubblewrap ---------------------------------------------------------------------------------
 
 
-def why_no_sandbox() -> str | None:
-    """Why bubblewrap can't be used here, and what to do; None if it can."""
+def sandbox_problem() -> str | None:
+    """The reason why bubblewrap can't be used here, and what to do; None if it can."""
     if shutil.which("bwrap") is None:
         return (
             "bubblewrap is not installed: on Debian or Ubuntu, apt install bubblewrap "
@@ -59,7 +58,7 @@ def why_no_sandbox() -> str | None:
 
 
 def interpreter_folders() -> list[Path]:
-    """The folders and files that Python and its packages need, and no more of the system than that."""
+    """The folders and files that Python and its packages need, and nothing else of the system."""
     prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
     folders = [Path(name) for name in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")]
     for prefix in sorted(prefixes):
@@ -71,40 +70,42 @@ def interpreter_folders() -> list[Path]:
 
 
 def hidden_folders() -> list[Path]:
-    """Data that comes with the packages: the digits that the lab falls back on are among it."""
+    """The folders of data in installed packages: scikit-learn's contain the digits that may be graded on."""
     spec = importlib.util.find_spec("sklearn")
-    places = [Path(place, "datasets", "data") for place in (spec and spec.submodule_search_locations) or ()]
-    return [place for place in places if place.is_dir()]
+    packages = (spec and spec.submodule_search_locations) or ()
+    folders = [Path(package, "datasets", "data") for package in packages]
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def bubblewrap(
     command: list[str], folders: Mapping[str, Path], limits: Limits, call_filter: int | None = None
 ) -> list[str]:
-    """The command line that runs `command` in a sandbox, where each path of `folders` shows that folder.
+    """The command line that runs `command` in a sandbox.
 
-    call_filter: an open file that holds the program of `seccomp.py`.
+    folders: path in the sandbox to the folder that is mounted there. call_filter: the descriptor of an open
+    file with the program of `syscall_filter.py`.
     """
     root = os.geteuid() == 0
     line = ["bwrap", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"]
     line += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    if root:  # `limit_self` becomes another user
+    if root:  # `apply_limits` changes the user
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
-        line += ["--unshare-user", "--uid", str(INSIDE), "--gid", str(INSIDE), "--disable-userns"]
-    # Writable by whichever user it becomes; first, since what is shown may lie below the real /tmp.
+        line += ["--unshare-user", "--uid", str(SANDBOX_USER), "--gid", str(SANDBOX_USER), "--disable-userns"]
+    # Writable by any user. It comes first, since mounted folders may be below the real /tmp.
     line += ["--perms", "1777", "--size", str(limits.tmp_mb << 20), "--tmpfs", "/tmp"]
-    shown = {str(folder): folder for folder in interpreter_folders()} | folders
-    # bubblewrap would make what lies above them itself, closed to other users.
-    for above in sorted({str(parent) for path in shown for parent in list(Path(path).parents)[:-1]}):
+    mounts = {str(folder): folder for folder in interpreter_folders()} | folders
+    # bubblewrap would create the parent folders itself, not readable for other users.
+    for above in sorted({str(parent) for path in mounts for parent in list(Path(path).parents)[:-1]}):
         line += ["--dir", above]
-    for path, folder in shown.items():
-        # /lib -> usr/lib stays a link; of a .venv that is one, what it links to is shown.
+    for path, folder in mounts.items():
+        # /lib -> usr/lib stays a link; if .venv is a link, its target is mounted.
         if folder.is_symlink() and folder.parent == Path("/"):
             line += ["--symlink", str(folder.readlink()), path]
         else:
             line += ["--ro-bind", str(folder), path]
     line += ["--proc", "/proc", "--dir", "/dev"]
-    for device in ("/dev/null", "/dev/random", "/dev/urandom"):  # of /dev/zero, memory can be had uncounted
+    for device in ("/dev/null", "/dev/random", "/dev/urandom"):  # not /dev/zero: it gives uncounted memory
         line += ["--dev-bind", device, device]
     for folder in hidden_folders():
         line += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
@@ -132,13 +133,13 @@ def environment(limits: Limits) -> dict[str, str]:
 def run_sandboxed(
     command: list[str], folders: Mapping[str, Path], data: bytes, limits: Limits, sandbox: bool = True
 ) -> Outcome:
-    """Run `command` on `data` until it ends or reaches a limit.
+    """Run `command` with `data` on stdin until it ends or exceeds a limit.
 
-    command: `{name}` in it stands for where the folder `name` of `folders` lies. sandbox: without it, nothing
-    but the limits protects this machine.
+    command: `{name}` in it is replaced by the path of the folder `name` of `folders`. sandbox: if false, only
+    the limits protect this machine.
     """
-    places = {name: f"/{name}" if sandbox else str(folder) for name, folder in folders.items()}
-    command = [part.format(**places) for part in command]
+    paths = {name: f"/{name}" if sandbox else str(folder) for name, folder in folders.items()}
+    command = [part.format(**paths) for part in command]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     start = time.monotonic()
     with tempfile.TemporaryFile() as call_filter:
@@ -146,33 +147,20 @@ def run_sandboxed(
         if sandbox:
             call_filter.write(program() or b"")
             call_filter.seek(0)
-            shown = {places[name]: folder for name, folder in folders.items()}
-            command = bubblewrap(command, shown, limits, call_filter.fileno())
+            mounts = {paths[name]: folder for name, folder in folders.items()}
+            command = bubblewrap(command, mounts, limits, call_filter.fileno())
             options = {"pass_fds": [call_filter.fileno()]}
         process = subprocess.Popen(command, start_new_session=True, **pipes, **options)
-    return _watch(process, data, limits, start)
+    return _supervise(process, data, limits, start)
 
 
-def _watch(process: subprocess.Popen, data: bytes, limits: Limits, start: float) -> Outcome:
-    """Feed a process, collect what it writes, and kill it at a limit."""
+def _supervise(process: subprocess.Popen, data: bytes, limits: Limits, start: float) -> Outcome:
+    """Write `data` to a process, collect its output, and kill it when it ends or exceeds a limit."""
     output, errors = bytearray(), bytearray()
-
-    def feed() -> None:
-        with contextlib.suppress(OSError), process.stdin as pipe:  # it may end without reading
-            pipe.write(data)
-
-    def collect(pipe, into: bytearray, most: int) -> None:
-        while chunk := pipe.read1(1 << 16):
-            into += chunk
-            if into is errors:
-                del into[:-most]
-            elif len(into) > most:
-                return  # the loop below sees it
-
     threads = [
-        threading.Thread(target=feed, daemon=True),
-        threading.Thread(target=collect, args=(process.stdout, output, limits.output_bytes), daemon=True),
-        threading.Thread(target=collect, args=(process.stderr, errors, 1 << 14), daemon=True),
+        threading.Thread(target=_feed, args=(process.stdin, data), daemon=True),
+        threading.Thread(target=_collect, args=(process.stdout, output, limits.output_bytes), daemon=True),
+        threading.Thread(target=_collect_end, args=(process.stderr, errors, 1 << 14), daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -181,28 +169,49 @@ def _watch(process: subprocess.Popen, data: bytes, limits: Limits, start: float)
         while status == "ok" and process.poll() is None:
             if STOP.is_set():
                 raise KeyboardInterrupt
-            used, cpu_s = usage(process.pid), limits.seconds * (limits.threads + 1)
-            if time.monotonic() - start > limits.seconds or used.cpu_s > cpu_s:
-                status = "timeout"
-            elif used.memory > limits.memory_mb << 20:
-                status = "memory"
-            elif used.threads > limits.processes:
-                status = "processes"
-            elif used.tmp_files > limits.tmp_files:
-                status = "files"
-            elif len(output) > limits.output_bytes:
-                status = "output"
-            else:
+            status = _exceeded(usage(process.pid), time.monotonic() - start, len(output), limits)
+            if status == "ok":
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
     finally:
-        # Its whole session, for the run without a sandbox; bubblewrap's death takes the sandbox with it.
+        # The whole session, if there is no sandbox; the end of bubblewrap ends the sandbox.
         with contextlib.suppress(OSError):
             os.killpg(process.pid, 9)
         process.wait()
     for thread in threads:
-        thread.join(timeout=5)  # without a sandbox, a process that got away may hold the pipe
+        thread.join(timeout=5)  # without a sandbox, an escaped process may keep the pipe open
     if len(output) > limits.output_bytes:
         status = "output"
-    text = bytes(errors).decode(errors="replace")
-    return Outcome(status, process.returncode, bytes(output), text)
+    return Outcome(status, process.returncode, bytes(output), bytes(errors).decode(errors="replace"))
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    """Write `data` to a pipe."""
+    with contextlib.suppress(OSError), pipe:  # the process may end without reading
+        pipe.write(data)
+
+
+def _collect(pipe: IO[bytes], output: bytearray, most: int) -> None:
+    """Append the data of a pipe to `output`, until there are more than `most` bytes."""
+    while len(output) <= most and (chunk := pipe.read1(1 << 16)):
+        output += chunk
+
+
+def _collect_end(pipe: IO[bytes], output: bytearray, most: int) -> None:
+    """Append the data of a pipe to `output`, and keep the last `most` bytes."""
+    while chunk := pipe.read1(1 << 16):
+        output += chunk
+        del output[:-most]
+
+
+def _exceeded(used: Usage, seconds: float, output_bytes: int, limits: Limits) -> str:
+    """The first limit that is exceeded, as the status of an `Outcome`; `ok` if none is."""
+    if seconds > limits.seconds or used.cpu_s > limits.seconds * (limits.threads + 1):
+        return "timeout"
+    if used.memory > limits.memory_mb << 20:
+        return "memory"
+    if used.threads > limits.processes:
+        return "processes"
+    if used.tmp_files > limits.tmp_files:
+        return "files"
+    return "output" if output_bytes > limits.output_bytes else "ok"

@@ -1,10 +1,10 @@
-"""What runs inside the sandbox: one step of a submission, from arrays on stdin to arrays on stdout.
+"""The program that runs inside the sandbox: one step of a submission, arrays on stdin to arrays on stdout.
 
     python -I sandboxed_step.py LAB_FOLDER SUBMISSION_FOLDER < request > result
 
-The request is a line of JSON (the step, the task, the limits, the seed) and packed arrays; so is the result,
-or a line that says what went wrong. `grader.py` writes the one and reads the other. Nothing in this process
-is trusted once a submission has been imported: whatever it does here, it can only change its own result.
+The request is a `StepRequest` and packed arrays; the result is a line of JSON with the status (and, after an
+error, the reason) and packed arrays. `grader.py` writes the request and reads the result. Nothing in this
+process is trusted once a submission has been imported: a submission can only change its own result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from apps.autograde.arrays import pack, unpack  # noqa: E402
-from apps.autograde.limits import Limits, limit_self  # noqa: E402
+from apps.autograde.limits import apply_limits  # noqa: E402
+from apps.autograde.request import StepRequest  # noqa: E402
 from vaelab.checkpoint import load_checkpoint, load_weights  # noqa: E402
 from vaelab.cli import LabError  # noqa: E402
 from vaelab.contract import build_submission  # noqa: E402
@@ -34,7 +35,7 @@ NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memo
 
 def load_model(task: str) -> nn.Module:
     """The submission's model of a task, with its weights."""
-    sys.path.insert(0, str(SUBMISSION))  # its own model.py comes before ours
+    sys.path.insert(0, str(SUBMISSION))  # its own model.py comes before the lab's
     import submission
 
     path = SUBMISSION / f"{task}.pt"
@@ -45,37 +46,35 @@ def load_model(task: str) -> nn.Module:
 
 
 @torch.no_grad()
-def take_step(
-    step: str, model: nn.Module, given: dict[str, np.ndarray], batches: list[int], shape: list[int]
-) -> np.ndarray:
-    """The step's result: codes, float32 [N, d], or images, uint8 [N, *shape].
+def run_step(request: StepRequest, model: nn.Module, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The result of the step: codes, float32 [N, d], or images, uint8 [N, *image_shape].
 
-    given: `x` uint8 [N, H, W] to encode; `z` float [N, d] to decode; `labels` int64 [N] wherever the task has
-    labels, and to generate from. batches: the sizes of the batches to take them in.
+    arrays: `x` uint8 [N, H, W] for encode; `z` float [N, d] for decode; `labels` int64 [N] for generate, and
+    for all steps of a conditional task.
     """
-    results, end = [], 0
-    for size in batches:
+    results, end, shape = [], 0, request.image_shape
+    for size in request.batches:
         start, end = end, end + size
-        batch = {name: torch.tensor(array[start:end]) for name, array in given.items()}
+        batch = {name: torch.tensor(array[start:end]) for name, array in arrays.items()}
         labels = batch.get("labels")
-        if step == "encode":
+        if request.step == "encode":
             results.append(encode(model, batch["x"].float() / 255, labels).cpu().numpy())
-        elif step == "decode":
-            results.append(decode(model, batch["z"].float(), labels, tuple(shape)))
+        elif request.step == "decode":
+            results.append(decode(model, batch["z"].float(), labels, shape))
         else:
-            results.append(generate_images(model, labels, tuple(shape)))
+            results.append(generate_images(model, labels, shape))
     return np.concatenate(results)
 
 
 def explain(error: BaseException) -> dict[str, str]:
-    """What went wrong, for the student: its kind, and a sentence with the line of his code."""
+    """The status of a step that failed, and the reason, with the line of the submission's code."""
     text = f"{type(error).__name__}: {error}"[:1000] if str(error) else type(error).__name__
     if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
-        return {"status": "memory", "reason": f"it asked for more memory than it may use ({text})"}
+        return {"status": "memory", "reason": f"the code requested more memory than the limit ({text})"}
     if isinstance(error, LabError):
         return {"status": "invalid", "reason": str(error)}
     if isinstance(error, SystemExit):
-        text = f"the code ended the process by itself ({text})"
+        text = f"the code ended the process ({text})"
     if isinstance(error, SyntaxError):
         where = f"{Path(error.filename or '?').name}, line {error.lineno}"
         return {"status": "error", "reason": f"{where}: {type(error).__name__}: {error.msg}: {error.text}"}
@@ -87,24 +86,22 @@ def explain(error: BaseException) -> dict[str, str]:
 
 
 def main() -> None:
-    """Take the step that the request asks for, and write its result."""
-    settings, _, data = sys.stdin.buffer.read().partition(b"\n")
-    settings = json.loads(settings)
-    limit_self(Limits(**settings["limits"]), settings["uid"])
-    result = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the submission prints is not a result
-    torch.set_num_threads(settings["limits"]["threads"])
+    """Run the step that the request names, and write its result."""
+    line, _, data = sys.stdin.buffer.read().partition(b"\n")
+    request = StepRequest.from_json(line)
+    apply_limits(request.limits, request.uid)
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # so that the submission's prints are not part of the result
+    torch.set_num_threads(request.limits.threads)
     try:
-        model = load_model(settings["task"])
-        torch.manual_seed(settings["seed"])
-        given, batches, shape = unpack(data), settings["batches"], settings["image_shape"]
-        made = take_step(settings["step"], model, given, batches, shape)
-        head, body = {"status": "ok"}, pack({"made": made})
-    except BaseException as error:  # sys.exit too: whatever it is, it is the submission's
+        model = load_model(request.task)
+        torch.manual_seed(request.seed)
+        head, body = {"status": "ok"}, pack({"result": run_step(request, model, unpack(data))})
+    except BaseException as error:  # also sys.exit of the submission
         head, body = explain(error), b""
-    result.write(json.dumps(head).encode() + b"\n" + body)
-    result.flush()
-    os._exit(0)  # without the submission's atexit
+    output.write(json.dumps(head).encode() + b"\n" + body)
+    output.flush()
+    os._exit(0)  # without the submission's atexit functions
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The system calls that a sandboxed program has no use for, as a filter for the kernel.
+"""A seccomp filter: the kernel refuses the system calls that running a model does not need.
 
-Namespaces of its own, memory that no limit counts, key rings, locks and the file cache, by which two
-sandboxes could talk: none is needed to run a model. Such calls fail: "operation not permitted".
+These calls create namespaces, allocate memory that no limit counts, or use key rings, file locks and the page
+cache, through which two sandboxes could communicate. They fail with "operation not permitted".
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import struct
 
-# Their numbers on x86_64 and aarch64, of Linux's syscall_64.tbl and include/uapi/asm-generic/unistd.h.
+# System call numbers on x86_64 and aarch64, of Linux's syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 CALLS = {
     # Namespaces, mounts, other processes.
     "chroot": (161, 51),
@@ -25,17 +25,17 @@ CALLS = {
     "process_vm_writev": (311, 271),
     "ptrace": (101, 117),
     "setns": (308, 268),
-    "setsid": (112, 157),  # the scheduler gives every session an equal share
+    "setsid": (112, 157),  # the scheduler gives each session an equal share of the CPU
     "umount2": (166, 39),
     "unshare": (272, 97),
-    # Memory that belongs to no process.
+    # Memory that is not counted as that of a process.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "mq_open": (240, 180),
     "msgget": (68, 186),
     "semget": (64, 190),
     "shmget": (29, 194),
-    # What the kernel keeps for a user, or of a file that several sandboxes see: a way from one to another.
+    # State that the kernel keeps per user or per file, and so shares between sandboxes.
     "add_key": (248, 217),
     "cachestat": (451, 451),
     "fadvise64": (221, 223),
@@ -53,7 +53,7 @@ CALLS = {
     "io_uring_setup": (425, 425),
     "userfaultfd": (323, 282),
 }
-# Refused with some arguments only: file locks, new namespaces, memory that stays when it is unmapped.
+# Refused with some arguments only: file locks, new namespaces, shared anonymous memory.
 CLONE = (56, 220)
 FCNTL = (72, 25)
 MMAP = (9, 222)
@@ -72,7 +72,7 @@ NUMBER, ARCHITECTURE, ARGUMENT = 0, 4, (16, 24, 32, 40)  # offsets in struct sec
 
 
 def program(machine: str | None = None) -> bytes | None:
-    """The filter for bubblewrap's --seccomp; None where this processor's numbers are not known here."""
+    """The filter for bubblewrap's --seccomp; None if the system call numbers of `machine` are not known."""
     column, architecture = ARCHITECTURES.get(machine or platform.machine(), (None, 0))
     if column is None:
         return None
@@ -80,7 +80,7 @@ def program(machine: str | None = None) -> bytes | None:
     allow = [(RETURN, 0, 0, ALLOW)]
 
     def for_call(number: int, checks: list[Instruction]) -> list[Instruction]:
-        """What is done if the call is this one."""
+        """Instructions that run `checks` if the system call is `number`."""
         return [(EQUAL, 0, len(checks), number), *checks]
 
     code = [
@@ -91,7 +91,9 @@ def program(machine: str | None = None) -> bytes | None:
         (AT_LEAST, 0, 1, 0x4000_0000),  # x32's numbers for the same calls
         (RETURN, 0, 0, KILL),
     ]
-    code += for_call(CLONE3, [(RETURN, 0, 0, FAIL | ENOSYS)])  # flags out of sight: libc then takes clone
+    code += for_call(
+        CLONE3, [(RETURN, 0, 0, FAIL | ENOSYS)]
+    )  # its flags are in memory, which a filter can't read; libc then uses clone
     namespaces = [(LOAD, 0, 0, ARGUMENT[0]), (ANY_BIT, 0, 1, NEW_NAMESPACES), *fail, *allow]
     code += for_call(CLONE[column], namespaces)
     locks = [(LOAD, 0, 0, ARGUMENT[1])]

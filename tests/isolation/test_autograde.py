@@ -22,7 +22,7 @@ from hostile import CASES, LATENT_DIM, honest, source, write_class
 from apps.autograde.arrays import pack, unpack
 from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.grader import failed
-from apps.autograde.sandbox import why_no_sandbox
+from apps.autograde.sandbox import sandbox_problem
 from apps.autograde.submissions import file_name, find_submissions
 from vaelab.data.splits import load_split
 from vaelab.metrics.reconstruction import reconstruction
@@ -31,7 +31,7 @@ from vaelab.metrics.score import score
 pytestmark = pytest.mark.xdist_group("autograde")  # one worker: they share a graded class
 HOW = ("--dataset", "digits", "--split", "test")
 
-needs_sandbox = pytest.mark.skipif(why_no_sandbox() is not None, reason=str(why_no_sandbox()))
+needs_sandbox = pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
 
 
 def rows_of(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -131,7 +131,7 @@ def test_nothing_is_left_or_let_out(hostile_class: Path) -> None:
     assert not list(Path("/").glob("written-by-a-submission"))
     assert not (hostile_class / "outside.py").exists()
     table = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert "isolated.py" not in table
+    assert "sandboxed_step.py" not in table
     page = (hostile_class / "grades" / "markup%20in%20a%20message.html").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
@@ -253,7 +253,7 @@ def test_without_bubblewrap_it_refuses(own_folder: Path) -> None:
 def test_mistakes_of_staff(own_folder: Path) -> None:
     assert "there is no nowhere" in fail("autograde.py", "nowhere", *HOW, cwd=own_folder)
     (own_folder / "none").mkdir()
-    assert "holds no submissions" in fail("autograde.py", "none", *HOW, cwd=own_folder)
+    assert "contains no submissions" in fail("autograde.py", "none", *HOW, cwd=own_folder)
     assert "no submission 'eve'" in fail("autograde.py", ".", *HOW, "--only", "eve", cwd=own_folder)
     result = run_command("autograde.py", ".", "--time_limit", "no", cwd=own_folder)
     assert result.returncode == 2

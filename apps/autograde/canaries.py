@@ -1,0 +1,96 @@
+"""Canary inputs, mixed into the images that a submission encodes, and the flags for suspicious results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vaelab.inference import BATCH
+from vaelab.metrics.score import PIXELS
+
+N_CANARIES = 100  # of each kind
+
+
+@dataclass
+class CanaryInputs:
+    """The images of a split, then N_CANARIES each of noise, of inverted images, and of images repeated."""
+
+    x: np.ndarray  # uint8 [n + 3 N_CANARIES, H, W]
+    labels: np.ndarray  # int64 [n + 3 N_CANARIES]
+    repeated: np.ndarray  # the indices of the images that are inverted and repeated, [N_CANARIES]
+    rng: np.random.Generator
+
+    @classmethod
+    def draw(cls, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> CanaryInputs:
+        """Add canary inputs to images, uint8 [n, H, W], and their labels, [n]."""
+        repeated = rng.choice(len(images), N_CANARIES)
+        noise = rng.integers(0, 256, (N_CANARIES, *images.shape[1:]), dtype=np.uint8)
+        x = np.concatenate([images, noise, 255 - images[repeated], images[repeated]])
+        all_labels = np.concatenate([labels, *[labels[repeated]] * 3]).astype(np.int64)
+        return cls(x, all_labels, repeated, rng)
+
+    @property
+    def n(self) -> int:
+        """The number of images of the split."""
+        return len(self.x) - 3 * N_CANARIES
+
+    @property
+    def noise(self) -> slice:
+        """The places of the noise."""
+        return slice(self.n, self.n + N_CANARIES)
+
+    @property
+    def inverted(self) -> slice:
+        """The places of the inverted images."""
+        return slice(self.n + N_CANARIES, self.n + 2 * N_CANARIES)
+
+    @property
+    def again(self) -> slice:
+        """The places of the repeated images."""
+        return slice(self.n + 2 * N_CANARIES, len(self.x))
+
+    def batches(self) -> list[int]:
+        """Batch sizes. Repeated images come last, in small batches: a dependence on the batch shows there."""
+        full, rest = divmod(self.again.start, BATCH)
+        return [BATCH] * full + [rest] * (rest > 0) + [N_CANARIES // 10] * 10
+
+    def secret_order(self) -> np.ndarray:
+        """A random order of the inputs, in which repeated images come last."""
+        first = self.rng.permutation(self.again.start)
+        return np.concatenate([first, len(self.x) - 1 - self.rng.permutation(N_CANARIES)])
+
+
+def canary_flags(inputs: CanaryInputs, z: np.ndarray, recon: np.ndarray) -> list[str]:
+    """Flags for results of canary inputs that an honest model would not give. z, recon: of all inputs."""
+    x, again, repeated, latent_dim = inputs.x, inputs.again, inputs.repeated, z.shape[1]
+    flags = []
+
+    def mse(part: slice) -> float:
+        return float(np.mean(np.square(recon[part] / 255.0 - x[part] / 255.0)))
+
+    spread = np.linalg.norm(z[: inputs.n].std(axis=0)) or 1.0
+    change = float(np.median(np.linalg.norm(z[again] - z[repeated], axis=1)) / spread)
+    if change > 0.05:
+        flags.append(
+            f"the code of an image depends on the other images of its batch: it changes by {change:.0%} of "
+            "the standard deviation of the codes"
+        )
+    difference = float(np.abs(recon[again].astype(int) - recon[repeated]).mean())
+    if difference > 0.5:
+        flags.append(
+            f"equal codes decode to different images: {difference:.1f} of 255 grey levels on average"
+        )
+    if latent_dim < PIXELS / 2:
+        kept = 1 - mse(inputs.noise) / np.var(x[inputs.noise] / 255.0)
+        if kept > 2 * latent_dim / PIXELS + 0.05:
+            flags.append(
+                f"pure noise is reconstructed too well: {kept:.0%} of its variance is kept by {latent_dim} "
+                f"numbers, of which a linear map keeps {latent_dim / PIXELS:.0%}"
+            )
+        ratio = mse(inputs.inverted) / max(mse(slice(inputs.n)), 1e-9)
+        if ratio < 2:
+            flags.append(
+                f"inverted digits are reconstructed almost as well as digits: {ratio:.1f} times the MSE"
+            )
+    return flags
