@@ -1,10 +1,10 @@
-"""One training over several processes, on one machine or on several.
+"""One training in several processes, on one machine or several.
 
     torchrun --nproc_per_node 2 train.py --task VAE0label
 
-Each process holds the whole model and takes its own rows of every batch; `DistributedDataParallel` averages
-the gradients. Batches, their order and their noise are those of one process, so that the losses are too, up
-to rounding, whatever the number of processes. The first process alone writes files and prints.
+Each process has a copy of the model and processes its own rows of every batch; `DistributedDataParallel`
+averages the gradients. Batches, their order and the noise do not depend on the number of processes, so the
+losses don't either, up to rounding. Only the main process (rank 0) writes files and prints.
 
 Paper: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training (2020).
 """
@@ -30,35 +30,35 @@ from vaelab.cli import LabError
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training, seen from one of them. The default is a process on its own."""
+    """The rank of this process and the number of processes. The default is a single process."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0  # among those of this machine
     local_size: int = 1
-    restarts: int = 0  # how often torchrun has started all of them anew
+    restarts: int = 0  # number of times that torchrun has restarted all processes
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the process that writes and prints."""
+        """Whether this is rank 0, the process that writes files and prints."""
         return self.rank == 0
 
     def device(self, device: torch.device) -> torch.device:
-        """This process's own device of the kind that was chosen. Raises: LabError if there are too few."""
+        """The device of this process, of the type of `device`. Raises: LabError if there are too few GPUs."""
         if self.size == 1:
             return device
         if device.type != "cuda":
-            return torch.device("cpu")  # gloo passes on no tensors of Apple's MPS
+            return torch.device("cpu")  # gloo does not support tensors on Apple's MPS
         if (count := torch.cuda.device_count()) < self.local_size:
             raise LabError(
-                f"{self.local_size} processes need a GPU each, this machine has {count}: start no more by "
-                "--nproc_per_node, or add --device cpu"
+                f"{self.local_size} processes need a GPU each, and this machine has {count}: start fewer "
+                "with --nproc_per_node, or add --device cpu"
             )
         return torch.device("cuda", self.local_rank)
 
     @contextmanager
     def rank_zero_output(self) -> Iterator[None]:
-        """A context in which the first process prints, and the first of each machine says what went wrong."""
+        """A context in which only the main process prints, and one process per machine reports errors."""
         with (
             nullcontext() if self.is_main_process else redirect_stdout(None),
             nullcontext() if self.local_rank == 0 else redirect_stderr(None),
@@ -72,35 +72,36 @@ class World:
             except RuntimeError as error:
                 if self.is_main_process or "Connection closed by peer" not in str(error):
                     raise
-                sys.exit(1)  # another process has ended: the trouble is there
+                sys.exit(1)  # another process failed, and reports its error
 
     @contextmanager
     def connected(self, device: torch.device) -> Iterator[None]:
-        """Join the other processes: by NCCL between GPUs, else by gloo."""
+        """A context in which this process is connected to the others: by NCCL between GPUs, else by gloo."""
         if self.size == 1:
             yield
             return
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        # Started without a rendezvous of its own, torchrun keeps the addresses of processes that have died.
+        # Without a rendezvous of its own, torchrun keeps the addresses of processes of an earlier attempt.
         store, _, _ = next(rendezvous("env://"))
         if self.local_size == self.size:
             store = dist.PrefixStore(f"attempt {self.restarts}", store)
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
         yield
-        dist.destroy_process_group()  # after an error the others may be gone, and this would not return
+        # Not after an error: the others may have ended, and this would wait for them.
+        dist.destroy_process_group()
 
     def rows(self, n: int) -> tuple[slice, int]:
-        """Which of a batch's n rows this process takes, and how many of them count.
+        """The slice of a batch's n rows that this process computes, and how many of its rows count.
 
-        With more processes than rows, some take a row that doesn't count: each has to take part.
+        With more processes than rows, some compute a row that does not count, since all must take part.
         """
         start, stop = n * self.rank // self.size, n * (self.rank + 1) // self.size
         return (slice(start, stop) if stop > start else slice(0, 1)), stop - start
 
     def noise(self, n: int) -> AbstractContextManager:
-        """A context in which what a batch of n rows draws is what one process would draw for these rows."""
+        """A context in which the random numbers of this process's rows are those of a single process."""
         return nullcontext() if self.size == 1 else WholeBatchNoise(n, self.rows(n)[0])
 
     def sum(self, values: Tensor) -> Tensor:
@@ -110,9 +111,9 @@ class World:
         return values
 
     def from_main_process(self, function: Callable[[], Any]) -> Any:
-        """What `function` returns in the first process, which alone runs it, in every process.
+        """The result of `function`, which only the main process calls, in every process.
 
-        Where it fails there, the others end, and leave it to the first to say why.
+        If it fails, the other processes exit, and the main process reports the error.
         """
         if self.size == 1:
             return function()
@@ -127,9 +128,9 @@ class World:
         return outcome[0]
 
     def parallel(self, model: nn.Module, terms: Callable, example: tuple) -> Callable:
-        """`terms`, a function that runs the model, with gradients averaged over all processes.
+        """`terms`, a function that calls the model, with gradients averaged over all processes.
 
-        example: arguments for `terms`: one call shows whether each weight takes part in the loss.
+        example: arguments for `terms`; one call determines whether all weights have a gradient.
         """
         if self.size == 1:
             return terms
@@ -140,7 +141,7 @@ class World:
 
 
 class _Terms(nn.Module):
-    """A function that runs a model, as a module with that model's weights."""
+    """A function that calls a model, as a module with the model's weights."""
 
     def __init__(self, model: nn.Module, terms: Callable) -> None:
         super().__init__()
@@ -151,11 +152,11 @@ class _Terms(nn.Module):
 
 
 class WholeBatchNoise(TorchFunctionMode):
-    """Random numbers for some rows of a batch, equal to those that one process draws for the same rows.
+    """Random numbers for some rows of a batch, equal to those that a single process draws for these rows.
 
-    `torch.rand`, `randn`, `rand_like` and `randn_like` draw for the whole batch and keep the rows. Their
-    first dimension is that of the rows, or a multiple of it, as after `repeat`. Whatever else draws
-    (dropout, say) is left alone, and then differs from what one process draws.
+    `torch.rand`, `randn`, `rand_like` and `randn_like` draw for the whole batch and return the rows. Their
+    first dimension is the number of rows, or a multiple of it, as after `repeat`. Other random functions
+    (dropout, for example) are not changed, and differ from those of a single process.
     """
 
     def __init__(self, n: int, rows: slice) -> None:
@@ -182,7 +183,7 @@ class WholeBatchNoise(TorchFunctionMode):
 
 
 def find_world() -> World:
-    """What torchrun said of this process; one on its own, where it was started without."""
+    """The processes as torchrun describes them in the environment; a single process without torchrun."""
     if not dist.is_torchelastic_launched():
         return World()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")

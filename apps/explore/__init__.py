@@ -2,6 +2,6 @@
 
 In:  checkpoints, or models that the command trains and keeps in outputs/explore/models/.
 Out: outputs/explore/<command>.png, .csv and .json; `page` collects them in docs/gallery.md.
-Files: `command.py` is the command line, `models.py` trains and loads models, `latent_space.py` and
-`comparisons.py` hold the commands.
+Files: `command.py` is the command line and lists the figures; `context.py` trains and loads models;
+`latent_space.py`, `likelihoods.py` and `comparisons.py` draw the figures; `gallery.py` writes the page.
 """

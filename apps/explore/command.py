@@ -1,149 +1,176 @@
-"""See the latent space: figures and likelihoods, one command each.
+"""Figures of latent spaces, likelihoods and comparisons of models, one command each.
 
-    python explore.py plane                          # trains what it needs, and keeps it for the next time
+    python explore.py plane                          # trains its models, and keeps them for the next time
     python explore.py likelihood --checkpoint_path outputs/VAE0label/best.pt
     python explore.py COMMAND --help                 # the options of one command
 
-Each command writes outputs/explore/<command>.png, the numbers beside it as .csv and .json, and prints them.
+Each command writes outputs/explore/<command>.png and its numbers as .csv and .json, and prints the numbers.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from apps.explore.comparisons import DIMS, classes, colour, compare, dims, likelihood, likelihood_table
-from apps.explore.latent_space import balance, codes, plane, scatter, walk
-from apps.explore.latent_space import line as draw_line
-from apps.explore.models import Experiment
-from vaelab.cli import LabError, Parser, number
-from vaelab.data.options import SPLITS, add_data_dir_option, add_dataset_option
-from vaelab.files import make_folder, read_json, write_file
-from vaelab.metrics.score import PIXELS
-from vaelab.plotting import to_table
-from vaelab.sweep_results import summarise
+from vaelab.cli import Parser, add_device_option, number
+from vaelab.config import ARCHITECTURES, MAX_LATENT_DIM
+from vaelab.data.options import add_data_dir_option, add_dataset_option, add_split_option
 
-# In the order of the gallery. Those of ONE take one checkpoint, those of SEVERAL any number, the rest none.
-COMMANDS: dict[str, Callable[[Experiment], None]] = {
-    "line": draw_line,
-    "plane": plane,
-    "scatter": scatter,
-    "balance": balance,
-    "walk": walk,
-    "codes": codes,
-    "dims": dims,
-    "likelihood": likelihood,
-    "classes": classes,
-    "compare": compare,
-    "colour": colour,
+ONE, SEVERAL = "one", "several"
+
+
+@dataclass(frozen=True)
+class FigureCommand:
+    """A command that draws a figure: a function of its name in apps/explore/<module>.py."""
+
+    title: str  # in one sentence, for --help and the gallery
+    module: str
+    checkpoints: str | None = None  # how many checkpoints it accepts
+
+
+# In the order of the gallery.
+COMMANDS = {
+    "line": FigureCommand(
+        "A one-dimensional latent space decoded along [-3, 3], after the first epoch and after the last.",
+        "latent_space",
+        ONE,
+    ),
+    "plane": FigureCommand(
+        "A two-dimensional latent space decoded on a square grid, and on a grid of normal quantiles.",
+        "latent_space",
+        ONE,
+    ),
+    "scatter": FigureCommand(
+        "Codes of `valid` coloured by digit: directly at latent_dim 2, by PCA and t-SNE above.",
+        "latent_space",
+        SEVERAL,
+    ),
+    "balance": FigureCommand(
+        "Three VAEs at latent_dim 2, trained on reconstruction alone, KL alone, and both: codes and samples.",
+        "latent_space",
+    ),
+    "walk": FigureCommand(
+        "Interpolation between digits, in latent space and in pixels; and variation of one latent at a time.",
+        "latent_space",
+        ONE,
+    ),
+    "codes": FigureCommand(
+        "An autoencoder and a VAE: samples of N(0, I), and interpolation between two codes.",
+        "latent_space",
+        ONE,
+    ),
+    "dims": FigureCommand(
+        "Reconstruction and ELBO against latent_dim, for the MLP and the convolutional network.",
+        "likelihoods",
+    ),
+    "likelihood": FigureCommand(
+        "ELBO, importance-sampled log p(x) and MSE, in nats per image.", "likelihoods", SEVERAL
+    ),
+    "classes": FigureCommand(
+        "Three ways to condition on a class: ten samples of each label, score and label accuracy.",
+        "comparisons",
+    ),
+    "compare": FigureCommand(
+        "The same images reconstructed by any number of checkpoints.", "comparisons", SEVERAL
+    ),
+    "colour": FigureCommand(
+        "Four networks on images in colour: reconstructions, samples, ELBO and MSE.", "comparisons"
+    ),
 }
-ONE = ("line", "plane", "walk", "codes")
-SEVERAL = ("scatter", "likelihood", "compare")
+PAGE_TITLE = "Write the finished figures and their numbers to one page, gallery.md."
+SWEEP_TITLE = "Write sweep.csv and a plot for each task; print the best configurations and the failed ones."
 
 
-def first_line(function: Callable) -> str:
-    """What a command shows."""
-    return function.__doc__.splitlines()[0]
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options of the command that is named."""
-    parser = Parser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, function in COMMANDS.items():
-        line = first_line(function)
-        add_options(commands.add_parser(name, help=line, description=line), name)
-    line = first_line(page)
-    sub = commands.add_parser("page", help=line, description=line)
-    sub.add_argument("--output_dir", type=Path, default=Path("outputs/explore"), help="where the figures are")
-    sub.add_argument("--to", type=Path, default=Path("docs"), help="where gallery.md goes (default: docs)")
-    line = first_line(summarise)
-    sub = commands.add_parser("sweep", help=line, description=line)
-    sub.add_argument("folder", type=Path, help="the OUTPUT_DIR of scripts/sweep.sh, as outputs/sweep")
-    return parser.parse_args(argv)
-
-
-def add_options(parser: Parser, name: str) -> None:
-    """The options of one command."""
+def add_likelihood_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the options of the commands that estimate likelihoods."""
     add = parser.add_argument
-    if name in ONE + SEVERAL:
-        add(
-            "--checkpoint_path",
-            type=Path,
-            nargs="+" if name in SEVERAL else 1,
-            metavar="PATH",
-            help="what to look at instead of the models that the command trains",
-        )
     if name in ("likelihood", "dims", "colour"):
         add(
             "--chunk",
             type=number(int, 1, 10**6),
             default=2000,
-            help="codes decoded at once: bounds the memory (default: 2000)",
+            help="number of codes decoded at once, which limits the memory (default: 2000)",
         )
     if name == "likelihood":
         add(
             "--k",
             type=number(int, 1, 10**6),
             default=500,
-            help="codes for each image's log p(x) (default: 500)",
+            help="number of codes for the log p(x) of each image (default: 500)",
         )
-        add("--split", choices=SPLITS, default="test", help="the images (default: test)")
+        add_split_option(parser, "test", "the images")
         add("--table", action="store_true", help="train the models of a published table, three seeds each")
     if name == "dims":
-        add("--arch", nargs="+", choices=("mlp", "conv"), default=("mlp", "conv"), help="(default: both)")
+        help_ = "network types (default: both)"
+        add("--arch", nargs="+", choices=ARCHITECTURES, default=["mlp", "conv"], help=help_)
         add(
             "--latent_dims",
-            type=number(int, 1, PIXELS),
+            type=number(int, 1, MAX_LATENT_DIM),
             nargs="+",
-            default=DIMS,
+            default=[1, 2, 5, 10, 20, 40, 100],
             help="(default: 1 to 100)",
         )
+
+
+def add_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the options of one command."""
+    add, command = parser.add_argument, COMMANDS[name]
+    if command.checkpoints:
+        add(
+            "--checkpoint_path",
+            type=Path,
+            nargs="+" if command.checkpoints == SEVERAL else 1,
+            metavar="PATH",
+            help="use these models instead of those that the command trains",
+        )
+    add_likelihood_options(parser, name)
     add("--epochs", type=number(int, 1), help="of each training (default: enough for the figure)")
-    add("--seed", type=number(int, 0), default=0, help="of trainings and of what is drawn (default: 0)")
-    add("--overwrite", action="store_true", help="train anew what was trained before")
+    add("--seed", type=number(int, 0), default=0, help="of the trainings and of samples (default: 0)")
+    add("--overwrite", action="store_true", help="train again instead of using the models trained before")
     if name == "colour":
         parser.set_defaults(dataset="cifar10")
     else:
         add_dataset_option(parser)
     add_data_dir_option(parser)
     add("--output_dir", type=Path, default=Path("outputs/explore"), help="(default: outputs/explore)")
-    add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="auto: the fastest there is")
+    add_device_option(parser)
 
 
-def page(args: argparse.Namespace) -> None:
-    """Put the figures that were made, and their numbers, on one page: gallery.md."""
-    names = [*COMMANDS, "likelihood_table"]
-    names.sort(key=lambda name: list(COMMANDS).index(name.split("_")[0]))
-    made = [name for name in names if (args.output_dir / f"{name}.json").exists()]
-    if not made:
-        raise LabError(f"{args.output_dir} holds no figure yet: python explore.py COMMAND makes one")
-    pictures = make_folder(args.to / "gallery")
-    parts = [
-        "# Gallery\n\nEvery figure of `explore.py`, and its numbers. `bash scripts/gallery.sh` makes them "
-        "all, and this page.\n"
-    ]
-    for name in made:
-        about = read_json(args.output_dir / f"{name}.json")
-        command, rows = about.pop("command"), about.pop("rows")
-        title = first_line(likelihood_table if name == "likelihood_table" else COMMANDS[name])
-        details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
-        write_file(pictures / f"{name}.png", (args.output_dir / f"{name}.png").read_bytes())
-        parts.append(
-            f"## {command.replace('--', '')}\n\n{title} `python explore.py {command}`; {details}.\n\n"
-            f"![{title}](gallery/{name}.png)\n\n{to_table(rows)}\n"
-        )
-    write_file(args.to / "gallery.md", "\n".join(parts))
-    print(f"wrote {args.to / 'gallery.md'}: {', '.join(made)}")
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command and its options."""
+    parser = Parser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        add_options(commands.add_parser(name, help=command.title, description=command.title), name)
+    page = commands.add_parser("page", help=PAGE_TITLE, description=PAGE_TITLE)
+    page.add_argument(
+        "--output_dir", type=Path, default=Path("outputs/explore"), help="the folder of the figures"
+    )
+    to_help = "the folder of gallery.md (default: docs)"
+    page.add_argument("--to", type=Path, default=Path("docs"), help=to_help)
+    sweep = commands.add_parser("sweep", help=SWEEP_TITLE, description=SWEEP_TITLE)
+    sweep.add_argument("folder", type=Path, help="the OUTPUT_DIR of scripts/sweep.sh, as outputs/sweep")
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(argv)
+    # Imported here: --help needs neither torch nor matplotlib.
     if args.command == "page":
-        page(args)
+        from apps.explore.gallery import write_gallery
+
+        titles = {name: command.title for name, command in COMMANDS.items()}
+        write_gallery(args.output_dir, args.to, titles)
     elif args.command == "sweep":
+        from vaelab.sweep_results import summarise
+
         summarise(args.folder)
     else:
-        COMMANDS[args.command](Experiment(args))
+        from apps.explore.context import ExploreContext, ExploreSettings
+
+        module = importlib.import_module(f"apps.explore.{COMMANDS[args.command].module}")
+        getattr(module, args.command)(ExploreContext(ExploreSettings(**vars(args))))

@@ -1,7 +1,6 @@
-"""Commands of `explore.py` that look at a latent space.
+"""Commands of `explore.py` that draw a latent space: `line`, `plane`, `scatter`, `balance`, `walk`, `codes`.
 
-`line`, `plane`, `scatter`, `balance`, `walk`, `codes`. Each takes a `Experiment`, trains or loads what it
-needs, and saves a figure and its numbers.
+Each trains or loads its models, and saves a figure and its numbers.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from torch import Tensor
 
-from apps.explore.models import Experiment
+from apps.explore.context import ExploreContext
 from vaelab.checkpoint import LoadedModel
 from vaelab.cli import LabError
 from vaelab.metrics.likelihood import kl_by_latent
@@ -22,17 +22,17 @@ from vaelab.metrics.reconstruction import reconstruction, to_float
 from vaelab.plotting import new_figure, show_codes, show_images
 
 SCATTER_POINTS = 3000  # t-SNE of more takes minutes
-PAIRS = ((7, 1), (3, 8), (4, 9), (0, 6))  # digits to walk between
+PAIRS = ((7, 1), (3, 8), (4, 9), (0, 6))  # digits to interpolate between
 
 
 def greyness(images: np.ndarray) -> float:
-    """The mean of 4 p (1 - p) over the pixels p: 0 for black and white, more the more is blurred."""
+    """The mean of 4 p (1 - p) over the pixels p: 0 for black and white, larger for blurred images."""
     p = images / 255
     return float((4 * p * (1 - p)).mean())
 
 
-def step_and_chance(images: np.ndarray) -> tuple[float, float]:
-    """The mean squared difference of neighbours in a grid [rows, columns, H, W], and of pairs at random."""
+def neighbour_and_random_mse(images: np.ndarray) -> tuple[float, float]:
+    """The MSE between neighbours in a grid of images [rows, columns, H, W], and between random pairs."""
     p = images / 255
     steps = [np.square(np.diff(p, axis=axis)).mean() for axis in (0, 1) if p.shape[axis] > 1]
     flat = p.reshape(-1, *p.shape[2:])
@@ -40,120 +40,115 @@ def step_and_chance(images: np.ndarray) -> tuple[float, float]:
     return float(np.mean(steps)), float(np.square(flat - shuffled).mean())
 
 
-def stages(experiment: Experiment, subject: LoadedModel) -> list[LoadedModel]:
-    """The model after its first epoch, where that was kept, and as it is."""
-    first = experiment.after_epoch(subject, 1)
-    return [subject] if first is None or subject.epoch == 1 else [first, subject]
+def sharpness_row(epoch: int, grid: np.ndarray) -> dict[str, Any]:
+    """The numbers of a grid of decoded images [rows, columns, H, W]."""
+    neighbours, random_pairs = neighbour_and_random_mse(grid)
+    values = {"greyness": greyness(grid), "mse of neighbours": neighbours}
+    return {"epoch": epoch, **values, "mse of random pairs": random_pairs}
 
 
-def of_dimensions(experiment: Experiment, latent_dim: int, epochs: int) -> LoadedModel:
-    """The VAE to look at. Raises: LabError if its code is not of this size, or needs a label."""
-    subject = experiment.given_or(f"d{latent_dim}", epochs, latent_dim=latent_dim)
-    if subject.latent_dim != latent_dim or subject.task.conditional:
+def first_and_last(context: ExploreContext, model: LoadedModel) -> list[LoadedModel]:
+    """The model after its first epoch, if that was kept, and as it is."""
+    first = context.after_epoch(model, 1)
+    return [model] if first is None or model.epoch == 1 else [first, model]
+
+
+def vae_of(context: ExploreContext, latent_dim: int, epochs: int) -> LoadedModel:
+    """The VAE to draw. Raises: LabError if its latent_dim is another one, or it is conditional."""
+    model = context.given_or(f"d{latent_dim}", epochs, latent_dim=latent_dim)
+    if model.latent_dim != latent_dim or model.task.conditional:
         raise LabError(
-            f"{experiment.args.command} draws a VAE0label of latent_dim {latent_dim}; {subject.path} is a "
-            f"{subject.task} of {subject.latent_dim}: leave --checkpoint_path out to have one trained"
+            f"{context.settings.command} draws a VAE0label of latent_dim {latent_dim}; {model.path} is a "
+            f"{model.task.name} of {model.latent_dim}: leave out --checkpoint_path to have one trained"
         )
-    return subject
+    return model
 
 
-def line(experiment: Experiment) -> None:
-    """A one-dimensional latent space decoded along [-3, 3], after the first epoch and after the last."""
+# --- line and plane -----------------------------------------------------------------------------
+
+
+def line(context: ExploreContext) -> None:
+    """Draw a one-dimensional latent space, decoded along [-3, 3]."""
     n = 25
-    models = stages(experiment, of_dimensions(experiment, 1, 20))
-    z = torch.linspace(-3, 3, n, device=experiment.device)[:, None]  # [n, 1]
+    models = first_and_last(context, vae_of(context, 1, 20))
+    z = torch.linspace(-3, 3, n, device=context.device)[:, None]  # [n, 1]
     figure = new_figure(12, 0.75 + 0.75 * len(models))
+    axes_of = figure.subplots(len(models), 1, squeeze=False, sharex=True)[:, 0]
     rows = []
-    for axes, model in zip(
-        figure.subplots(len(models), 1, squeeze=False, sharex=True)[:, 0], models, strict=True
-    ):
-        images = experiment.decode(model, z)
-        half = 3 / (n - 1)  # half the width of an image, so that each is centred on its z
+    for axes, model in zip(axes_of, models, strict=True):
+        images = context.decode(model, z)
+        half = 3 / (n - 1)  # half the width of an image, which is centred on its z
         show_images(axes, images, n, f"after epoch {model.epoch}", extent=(-3 - half, 3 + half, 0, 1))
         axes.set_yticks([])
-        step, chance = step_and_chance(images[None])
-        rows.append(
-            {
-                "epoch": model.epoch,
-                "greyness": greyness(images),
-                "mse of neighbours": step,
-                "mse of random pairs": chance,
-            }
-        )
+        rows.append(sharpness_row(model.epoch, images[None]))
     axes.set_xlabel("z")
-    experiment.save(figure, rows, epochs=models[-1].epoch)
+    context.save(figure, rows, epochs=models[-1].epoch)
 
 
-def plane(experiment: Experiment) -> None:
-    """A two-dimensional latent space decoded over a square, and through the normal quantiles."""
+def plane(context: ExploreContext) -> None:
+    """Draw a two-dimensional latent space, decoded on two grids."""
     n = 16
-    models = stages(experiment, of_dimensions(experiment, 2, 20))
-    edge = torch.linspace(-5, 5, n)
-    quantile = torch.special.ndtri((torch.arange(n) + 0.5) / n)
+    models = first_and_last(context, vae_of(context, 2, 20))
+    quantiles = torch.special.ndtri((torch.arange(n) + 0.5) / n)
+    grids = {"even steps": torch.linspace(-5, 5, n), "normal quantiles": quantiles}
     figure = new_figure(9.2, 4.8 * len(models))
     rows = []
-    for row, model in zip(figure.subplots(len(models), 2, squeeze=False), models, strict=True):
-        for axes, (name, ticks) in zip(
-            row, {"even steps": edge, "normal quantiles": quantile}.items(), strict=True
-        ):
-            z2, z1 = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")  # z2 grows upwards
-            z = torch.stack([z1, z2], dim=-1).reshape(-1, 2).to(experiment.device)  # [n * n, 2]
-            images = experiment.decode(model, z)
+    for row_of_axes, model in zip(figure.subplots(len(models), 2, squeeze=False), models, strict=True):
+        for axes, (name, ticks) in zip(row_of_axes, grids.items(), strict=True):
+            z2, z1 = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")  # z2 increases upwards
+            z = torch.stack([z1, z2], dim=-1).reshape(-1, 2).to(context.device)  # [n * n, 2]
+            images = context.decode(model, z)
             show_images(axes, images, n, f"after epoch {model.epoch}, {name}", extent=(0, n, 0, n), gap=0)
-            at = np.linspace(0, n - 1, 6).round().astype(int)
-            labels = [f"{ticks[i]:.1f}" for i in at]
-            axes.set(xticks=at + 0.5, yticks=at + 0.5, xticklabels=labels, yticklabels=labels)
-            axes.set(xlabel="z1", ylabel="z2", aspect="equal")
-            step, chance = step_and_chance(images.reshape(n, n, *images.shape[1:]))
-            rows.append(
-                {
-                    "epoch": model.epoch,
-                    "spacing": name,
-                    "greyness": greyness(images),
-                    "mse of neighbours": step,
-                    "mse of random pairs": chance,
-                }
-            )
-    experiment.save(figure, rows, epochs=models[-1].epoch)
+            label_grid(axes, ticks)
+            numbers = sharpness_row(model.epoch, images.reshape(n, n, *images.shape[1:]))
+            rows.append({"epoch": model.epoch, "spacing": name} | numbers)
+    context.save(figure, rows, epochs=models[-1].epoch)
 
 
-def scatter(experiment: Experiment) -> None:
-    """Codes of `valid` coloured by digit: directly at latent_dim 2, by PCA and t-SNE above."""
-    models = experiment.given_or_two()
-    valid = experiment.data("valid")
+def label_grid(axes: Axes, values: Tensor) -> None:
+    """Label the axes of a square grid of images with some of the values of z1 and z2."""
+    n = len(values)
+    at = np.linspace(0, n - 1, 6).round().astype(int)
+    labels = [f"{values[i]:.1f}" for i in at]
+    axes.set(xticks=at + 0.5, yticks=at + 0.5, xticklabels=labels, yticklabels=labels)
+    axes.set(xlabel="z1", ylabel="z2", aspect="equal")
+
+
+# --- scatter ------------------------------------------------------------------------------------
+
+
+def scatter(context: ExploreContext) -> None:
+    """Draw the codes of `valid`, coloured by digit."""
+    models = context.given_or_two()
+    valid = context.data("valid")
     chosen = torch.linspace(0, len(valid) - 1, min(len(valid), SCATTER_POINTS)).long()
     labels = valid.labels.cpu()[chosen].numpy()
-    panels, rows = [], []
+    panels, rows, summary = [], [], []
     for model in models:
-        mu = experiment.posterior(model, valid)[0].cpu()[chosen].numpy()
+        mu = context.posterior(model, valid)[0].cpu()[chosen].numpy()
         for name, points in views(mu).items():
-            title = f"{name}, latent_dim {model.latent_dim}"
-            accuracy = neighbour_accuracy(points, labels)
-            panels.append((points, f"{title}\nneighbour's digit right: {accuracy:.1%}", name))
+            view, accuracy = f"{name}, latent_dim {model.latent_dim}", neighbour_accuracy(points, labels)
+            summary.append({"view": view, "neighbour's digit right": f"{accuracy:.1%}"})
+            panels.append((name, f"{view}\nneighbour's digit right: {accuracy:.1%}", points))
             rows += [
-                {"view": title, "x": float(x), "y": float(y), "label": int(label)}
+                {"view": view, "x": float(x), "y": float(y), "label": int(label)}
                 for (x, y), label in zip(points, labels, strict=True)
             ]
     figure = new_figure(5 * len(panels), 5.2)
-    for axes, (points, title, name) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
+    axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, title, points) in zip(axes_of, panels, strict=True):
         show_codes(axes, points, labels, title)
         axes.set(xlabel=f"{name} 1", ylabel=f"{name} 2")
-    summary = [
-        {"view": title.split("\n")[0], "neighbour's digit right": title.split(": ")[1]}
-        for _, title, _ in panels
-    ]
-    experiment.save(figure, rows, summary, points=len(chosen))
+    context.save(figure, rows, summary, points=len(chosen))
 
 
 def views(mu: np.ndarray) -> dict[str, np.ndarray]:
-    """Codes [N, d] as points [N, 2]: themselves where d is 2, else by PCA and by t-SNE."""
+    """Codes [N, d] as points [N, 2]: the codes if d is 2, else their projections by PCA and by t-SNE."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     if mu.shape[1] == 1:
-        raise LabError("scatter needs a latent_dim of at least 2, got 1: line draws such a model")
+        raise LabError("scatter needs a latent_dim of at least 2, got 1: use the command line instead")
     if mu.shape[1] == 2:
         return {"code": mu}
     return {
@@ -163,7 +158,7 @@ def views(mu: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> float:
-    """How often most of a point's k nearest neighbours have its label."""
+    """The accuracy of a k-nearest-neighbour classifier. points: [N, 2]; labels: [N]."""
     from sklearn.neighbors import NearestNeighbors
 
     nearest = (
@@ -173,128 +168,141 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> f
     return float((votes.argmax(axis=1) == labels).mean())
 
 
-def balance(experiment: Experiment) -> None:
-    """Reconstruction alone, KL alone, and both: three VAEs at latent_dim 2, their codes and their samples."""
-    # The loss weighs reconstruction by 1 / (2 var): near zero the KL vanishes beside it, far above one the
-    # reconstruction does. The gradient is clipped in units of the same weight, which the KL alone has not.
-    ends = {"reconstruction alone": {"var": 1e-6}, "KL alone": {"var": 1e6, "grad_clip": 1e8}, "both": {}}
-    names = {"reconstruction alone": "d2-recon", "KL alone": "d2-kl", "both": "d2"}
+# --- balance ------------------------------------------------------------------------------------
+
+
+def balance(context: ExploreContext) -> None:
+    """Draw the codes and the samples of VAEs trained on reconstruction alone, KL alone, and both."""
+    # The loss weighs reconstruction by 1 / (2 var): near zero the KL is negligible, far above one the
+    # reconstruction is. grad_clip is in units of that weight, so it must not limit the gradient of KL alone.
     models = {
-        name: experiment.trained(names[name], 20, latent_dim=2, **options) for name, options in ends.items()
+        "reconstruction alone": context.trained("d2-recon", 20, latent_dim=2, var=1e-6),
+        "KL alone": context.trained("d2-kl", 20, latent_dim=2, var=1e6, grad_clip=1e8),
+        "both": context.trained("d2", 20, latent_dim=2),
     }
-    valid = experiment.data("valid")
-    labels, x = valid.labels.cpu().numpy(), valid.images.cpu().numpy()
-    eps = torch.randn(len(valid), 2, device=experiment.device)
-    normal = torch.randn(100, 2, device=experiment.device)
+    valid = context.data("valid")
+    eps = torch.randn(len(valid), 2, device=context.device)
+    normal = torch.randn(100, 2, device=context.device)
     figure = new_figure(13, 8.6)
-    above, below = figure.subplots(2, 3, height_ratios=(1.1, 1))
+    upper, lower = figure.subplots(2, 3, height_ratios=(1.1, 1))
     rows = []
     for i, (name, model) in enumerate(models.items()):
-        mu, logvar = experiment.posterior(model, valid)
+        mu, logvar = context.posterior(model, valid)
         z = mu + torch.exp(0.5 * logvar) * eps
         kl = kl_by_latent(mu, logvar).sum(dim=1).mean().item()
-        mse = reconstruction(experiment.decode(model, mu), x)["mse"]
-        show_codes(above[i], z.cpu().numpy()[:4000], labels[:4000], f"{name}: codes z ~ q(z|x)")
-        above[i].add_patch(Circle((0, 0), 2, fill=False, linestyle="--", color="black"))
-        above[i].set(xlabel="z1", ylabel="z2")
-        above[i].set_aspect("equal", adjustable="datalim")
+        mse = reconstruction(context.decode(model, mu), valid.images.cpu().numpy())["mse"]
+        draw_posterior(upper[i], z, valid.labels, f"{name}: codes z ~ q(z|x)")
         title = f"samples of z ~ N(0, I)\nKL {kl:,.2f} nats, MSE of reconstruction {mse:.4f}"
-        show_images(below[i], experiment.decode(model, normal), 10, title)
-        spread = z.std(dim=0).mean().item()
-        rows.append({"loss": name, "kl": kl, "mse": mse, "standard deviation of the codes": spread})
+        show_images(lower[i], context.decode(model, normal), 10, title)
+        std = z.std(dim=0).mean().item()
+        rows.append({"loss": name, "kl": kl, "mse": mse, "standard deviation of the codes": std})
     figure.suptitle("dashed: two standard deviations of N(0, I)", fontsize=9)
-    experiment.save(figure, rows, epochs=models["both"].epoch)
+    context.save(figure, rows, epochs=models["both"].epoch)
 
 
-def walk(experiment: Experiment) -> None:
-    """From digit to digit, in latent space and by cross-fade; and along one latent dimension at a time."""
-    model = experiment.given_or("d20", 10, latent_dim=20)
-    valid = experiment.data("valid")
-    mu, logvar = experiment.posterior(model, valid)
+def draw_posterior(axes: Axes, z: Tensor, labels: Tensor, title: str) -> None:
+    """Draw up to 4,000 codes, [N, 2], and the circle of two standard deviations of N(0, I)."""
+    show_codes(axes, z.cpu().numpy()[:4000], labels.cpu().numpy()[:4000], title)
+    axes.add_patch(Circle((0, 0), 2, fill=False, linestyle="--", color="black"))
+    axes.set(xlabel="z1", ylabel="z2")
+    axes.set_aspect("equal", adjustable="datalim")
+
+
+# --- walk ---------------------------------------------------------------------------------------
+
+
+def walk(context: ExploreContext) -> None:
+    """Draw interpolations between digits, and a digit with one latent changed at a time."""
+    model = context.given_or("d20", 10, latent_dim=20)
+    valid = context.data("valid")
+    mu, logvar = context.posterior(model, valid)
+    kl = kl_by_latent(mu, logvar).mean(dim=0)  # [d]
     figure = new_figure(13, 6.4)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    show_pairs(experiment, left, model, valid, mu)
-
-    kl = kl_by_latent(mu, logvar).mean(dim=0)  # [d]
-    top = kl.argsort(descending=True)[:10]
-    columns = torch.linspace(-3, 3, 11, device=experiment.device)
-    start = int((valid.labels == 3).nonzero()[0])
-    z = mu[start].repeat(len(top), len(columns), 1)  # [dimensions, columns, d]
-    for row, dimension in enumerate(top):
-        z[row, :, dimension] = columns
-    labels = valid.labels[start].repeat(len(top) * len(columns))
-    images = experiment.decode(model, z.flatten(0, 1), labels)
-    extent = (0, len(columns), 0, len(top))
-    show_images(right, images, len(columns), "a digit, one latent dimension at a time", extent=extent)
-    right.set(
-        xticks=np.arange(0.5, 11, 2),
-        xticklabels=[f"{value:.1f}" for value in columns[::2]],
-        xlabel="its value",
-    )
-    right.set_yticks(np.arange(len(top))[::-1] + 0.5, [f"z{int(i) + 1}: {kl[i]:.2f} nats" for i in top])
-    right.set_aspect("equal")
+    show_pairs(context, left, model, valid, mu)
+    show_traversal(context, right, model, valid, mu, kl)
     rows = [{"dimension": int(i) + 1, "mean KL, nats": kl[i].item()} for i in kl.argsort(descending=True)]
-    experiment.save(figure, rows, rows[:10], model=str(model.path))
+    context.save(figure, rows, rows[:10], model=str(model.path))
 
 
-def show_pairs(experiment: Experiment, axes: Any, model: LoadedModel, valid: Any, mu: Tensor) -> None:
-    """Rows of images between two digits: the decoded line between their codes, above the cross-fade."""
-    t = torch.linspace(0, 1, 11, device=experiment.device)[:, None]
-    rows = []
-    for first, second in PAIRS:
-        # A model with labels decodes a code as its label says: it walks between two images of one digit.
-        ends = [first, first] if model.task.conditional else [first, second]
-        places = [(valid.labels == label).nonzero()[:, 0] for label in ends]
-        a, b = int(places[0][0]), int(places[1][-1])
-        path = experiment.decode(model, (1 - t) * mu[a] + t * mu[b], valid.labels[a].repeat(len(t)))
-        shape = [-1] + [1] * (valid.images.ndim - 1)
-        fade = (1 - t.reshape(shape)) * valid.images[a].float() + t.reshape(shape) * valid.images[b].float()
-        rows += [path, fade.round().byte().cpu().numpy()]
-    images = np.concatenate(rows)
-    count = 2 * len(PAIRS)
-    show_images(
-        axes, images, len(t), "between two digits: decoded, and cross-faded", extent=(0, len(t), 0, count)
-    )
-    axes.set_yticks(np.arange(count)[::-1] + 0.5, ["latent", "pixels"] * len(PAIRS))
-    axes.set(
-        xticks=[0.5, len(t) / 2, len(t) - 0.5], xticklabels=["0", "1/2", "1"], xlabel="share of the second"
-    )
+def show_traversal(
+    context: ExploreContext, axes: Axes, model: LoadedModel, valid: Any, mu: Tensor, kl: Tensor
+) -> None:
+    """Draw a digit while one latent changes from -3 to 3: a row for each of the ten of largest KL."""
+    top = kl.argsort(descending=True)[:10]
+    values = torch.linspace(-3, 3, 11, device=context.device)
+    start = int((valid.labels == 3).nonzero()[0])
+    z = mu[start].repeat(len(top), len(values), 1)  # [rows, columns, d]
+    for row, dimension in enumerate(top):
+        z[row, :, dimension] = values
+    labels = valid.labels[start].repeat(len(top) * len(values))
+    images = context.decode(model, z.flatten(0, 1), labels)
+    extent = (0, len(values), 0, len(top))
+    show_images(axes, images, len(values), "a digit, one latent dimension at a time", extent=extent)
+    ticks = [f"{value:.1f}" for value in values[::2]]
+    axes.set(xticks=np.arange(0.5, len(values), 2), xticklabels=ticks, xlabel="value of the latent")
+    axes.set_yticks(np.arange(len(top))[::-1] + 0.5, [f"z{int(i) + 1}: {kl[i]:.2f} nats" for i in top])
     axes.set_aspect("equal")
 
 
-def codes(experiment: Experiment) -> None:
-    """An autoencoder against a VAE: samples of N(0, I), and the path between two codes."""
-    # With a var near zero the loss is reconstruction alone: the VAE scales its noise away, an autoencoder.
-    autoencoder = experiment.trained("d10-recon", 10, latent_dim=10, var=1e-6)
-    vae = experiment.given_or("d10", 10, latent_dim=10)
-    valid = experiment.data("valid")
-    reference = experiment.data("train").images[:10_000].float() / 255
+def show_pairs(context: ExploreContext, axes: Axes, model: LoadedModel, valid: Any, mu: Tensor) -> None:
+    """Draw interpolations between pairs of images: in latent space, and below it in pixels."""
+    t = torch.linspace(0, 1, 11, device=context.device)[:, None]
+    rows = []
+    for first, second in PAIRS:
+        # A conditional model decodes a code to the digit of its label: both images are of one digit.
+        ends = [first, first] if model.task.conditional else [first, second]
+        places = [(valid.labels == label).nonzero()[:, 0] for label in ends]
+        a, b = int(places[0][0]), int(places[1][-1])
+        rows.append(context.decode(model, (1 - t) * mu[a] + t * mu[b], valid.labels[a].repeat(len(t))))
+        share = t.reshape([-1] + [1] * (valid.images.ndim - 1))
+        mixed = (1 - share) * valid.images[a].float() + share * valid.images[b].float()
+        rows.append(mixed.round().byte().cpu().numpy())
+    extent = (0, len(t), 0, len(rows))
+    title = "between two digits: in latent space, and in pixels"
+    show_images(axes, np.concatenate(rows), len(t), title, extent=extent)
+    axes.set_yticks(np.arange(len(rows))[::-1] + 0.5, ["latent", "pixels"] * len(PAIRS))
+    ticks = [0.5, len(t) / 2, len(t) - 0.5]
+    axes.set(xticks=ticks, xticklabels=["0", "1/2", "1"], xlabel="share of the second")
+    axes.set_aspect("equal")
+
+
+# --- codes --------------------------------------------------------------------------------------
+
+
+def codes(context: ExploreContext) -> None:
+    """Draw samples and interpolations of an autoencoder and of a VAE."""
+    # With a var near zero the loss is reconstruction alone: this VAE is an autoencoder.
+    autoencoder = context.trained("d10-recon", 10, latent_dim=10, var=1e-6)
+    vae = context.given_or("d10", 10, latent_dim=10)
+    valid = context.data("valid")
+    reference = context.data("train").images[:10_000].float() / 255
     figure = new_figure(12, 6)
     rows = []
     for column, (name, model) in enumerate({"autoencoder": autoencoder, "VAE": vae}.items()):
-        mu, _ = experiment.posterior(model, valid)
-        images, paths = from_codes(experiment, model, mu, valid.labels)
+        mu, _ = context.posterior(model, valid)
+        images, paths = decode_kinds(context, model, mu, valid.labels)
         samples = images["samples of N(0, I)"][:50]
         show_images(figure.add_subplot(2, 2, 1 + column), samples, 10, f"{name}: z ~ N(0, I)")
         show_images(figure.add_subplot(2, 2, 3 + column), paths, 10, f"{name}: from one code to another")
         row = {"model": name, "spread of codes": mu.std(dim=0).mean().item()}
         for what, of_codes in images.items():
-            near = nearest_distance(to_float(of_codes).to(experiment.device), reference)
+            near = nearest_distance(to_float(of_codes).to(context.device), reference)
             row[f"distance to a real image: {what}"] = near.mean().item()
         rows.append(row)
-    experiment.save(figure, rows, epochs=vae.epoch)
+    context.save(figure, rows, epochs=vae.epoch)
 
 
-def from_codes(
-    experiment: Experiment, model: LoadedModel, mu: Tensor, labels: Tensor
+def decode_kinds(
+    context: ExploreContext, model: LoadedModel, mu: Tensor, labels: Tensor
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Images of three kinds of codes, up to 1,000 each; and five paths of ten images from code to code."""
+    """Images of three kinds of codes, up to 1,000 each; and five interpolations of ten images each."""
     half = min(1000, len(mu) // 2)
     order = torch.randperm(len(mu), generator=torch.Generator().manual_seed(1)).to(mu.device)
     a, b = order[:half], order[half:][:half]
     t = torch.linspace(0, 1, 10, device=mu.device)[:, None]  # [10, 1]
     paths = [
-        experiment.decode(model, (1 - t) * mu[i] + t * mu[j], labels[i].repeat(10))
+        context.decode(model, (1 - t) * mu[i] + t * mu[j], labels[i].repeat(10))
         for i, j in zip(a[:5], b[:5], strict=True)
     ]
     kinds = {
@@ -302,4 +310,4 @@ def from_codes(
         "halfway between codes": 0.5 * (mu[a] + mu[b]),
         "samples of N(0, I)": torch.randn_like(mu[a]),
     }
-    return {kind: experiment.decode(model, z, labels[a]) for kind, z in kinds.items()}, np.concatenate(paths)
+    return {kind: context.decode(model, z, labels[a]) for kind, z in kinds.items()}, np.concatenate(paths)

@@ -11,7 +11,7 @@ import torch
 from conftest import MNIST_DIR, succeed
 
 from data_utils import MNISTDataset
-from vaelab.metrics.classifier import load_classifier, read, shifted
+from vaelab.metrics.classifier import classify, load_classifier, random_shift
 
 EXTENDED = ("grade.py", "--extended")
 
@@ -23,13 +23,13 @@ def extended(cwd: Path) -> dict:
 def test_shifts_move_images_whole() -> None:
     x = torch.zeros(200, 28, 28)
     x[:, 10:18, 10:18] = torch.rand(200, 8, 8)
-    moved = shifted(x)
+    moved = random_shift(x)
     assert moved.shape == x.shape
     torch.testing.assert_close(moved.sum(dim=(1, 2)), x.sum(dim=(1, 2)))  # nothing was cut, nothing added
     # By -2 to 2 in both directions.
     assert len({tuple((image > 0).nonzero()[0].tolist()) for image in moved}) == 25
     colour = torch.rand(3, 3, 32, 32)
-    assert shifted(colour).shape == colour.shape
+    assert random_shift(colour).shape == colour.shape
 
 
 def test_extended_grade(main_job: Path, change) -> None:
@@ -71,6 +71,6 @@ def test_the_classifier_reads_mnist(in_tmp: Path) -> None:
     train_set.keep_first(15_000)  # which gave 0.992 when this was written; all 50,000 take a minute
     classifier = load_classifier(train_set)
     test_set = MNISTDataset("test", "mnist", MNIST_DIR)
-    labels, features = read(classifier, test_set.images.numpy())
+    labels, features = classify(classifier, test_set.images.numpy())
     assert features.shape == (10_000, 128)
     assert (labels == test_set.labels).float().mean() >= 0.985

@@ -1,8 +1,9 @@
-"""A small CNN that reads digits: an independent judge of generated images.
+"""A small CNN that classifies digits, for evaluating generated images.
 
-It has seen the real images of `train` and nothing of any generative model. `grade.py --extended` asks it
-what a generated image shows, and compares images in its features. It is trained once for each data set,
-in about a minute, and kept in dataset/<name>/classifier.pt. On MNIST it reads at least 99.3% of `test`.
+It is trained on the real images of `train`, independently of any generative model. `grade.py --extended` uses
+its labels for the label accuracy and its features for the classifier FID. It is trained once for each data
+set, in about a minute, and kept in dataset/<name>/classifier.pt. Its accuracy on MNIST's `test` is at least
+99.3%.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from vaelab.metrics.reconstruction import to_float
 EPOCHS = 4
 BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
-MIN_STEPS = 300  # for sets so small that EPOCHS passes are too few
-SHIFT = 2  # pixels by which training images are moved at most
+MIN_STEPS = 300  # for data sets so small that EPOCHS passes are too few
+SHIFT = 2  # maximum shift of a training image, in pixels
 CHUNK = 1000
 
 
 class Classifier(nn.Module):
-    """Images to the log-odds of ten classes, by way of 128 features."""
+    """A network from images to 128 features to the logits of ten classes."""
 
     def __init__(self, channels: int = 1) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class Classifier(nn.Module):
 
         self.channels = channels
         self.body = nn.Sequential(
-            nn.PixelUnshuffle(2),  # [B, 4 * C, H / 2, W / 2]: the full size would cost four times as much
+            nn.PixelUnshuffle(2),  # [B, 4 * C, H / 2, W / 2]: four times faster than the full size
             *block(4 * channels, 32),
             *block(32, 32),
             nn.MaxPool2d(2),
@@ -63,8 +64,8 @@ class Classifier(nn.Module):
         return self.head(self.features(x)).float()  # [B, 10]
 
 
-def shifted(x: Tensor) -> Tensor:
-    """Each image moved by up to `SHIFT` pixels, with black behind it. x: [B, ..., H, W]. Returns: alike."""
+def random_shift(x: Tensor) -> Tensor:
+    """Each image shifted randomly by up to `SHIFT` pixels, padded with black. x: [B, ..., H, W]."""
     batch, (height, width) = len(x), x.shape[-2:]
     padded = F.pad(x.reshape(batch, -1, height, width), (SHIFT,) * 4)  # [B, C, H + 4, W + 4]
     rows, columns = (
@@ -92,7 +93,7 @@ def train_classifier(train_set, seed: int = 0) -> Classifier:
             for _ in range(epochs):
                 for batch in train_set.batches(BATCH_SIZE, torch.randperm(len(train_set))):
                     with autocast(precision, device):
-                        logits = model(shifted(batch.images))
+                        logits = model(random_shift(batch.images))
                     loss = F.cross_entropy(logits, batch.labels, label_smoothing=0.1)
                     optimizer.zero_grad()
                     loss.backward()
@@ -104,29 +105,29 @@ def train_classifier(train_set, seed: int = 0) -> Classifier:
 
 
 def load_classifier(train_set) -> Classifier:
-    """The classifier trained on `train_set`: the one kept beside it, else a new one, which is kept.
+    """The classifier of `train_set`, from its file or else newly trained and saved.
 
-    One that is damaged, or was trained on other images or in another way, is trained anew.
+    A file that is damaged, or of other images, or of another version of this module, is replaced.
     """
-    made_of = hashlib.md5(train_set.images.numpy().tobytes() + train_set.labels.numpy().tobytes())
-    made_of.update(Path(__file__).read_bytes())
+    source = hashlib.md5(train_set.images.numpy().tobytes() + train_set.labels.numpy().tobytes())
+    source.update(Path(__file__).read_bytes())
     path = ROOT / train_set.name / "classifier.pt"
     with lock(path.parent, wait=True), contextlib.suppress(Exception):  # damaged bytes can raise anything
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        if kept["made_of"] == made_of.hexdigest():
-            model = Classifier(kept["channels"])
-            model.load_state_dict(kept["model"])
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["source"] == source.hexdigest():
+            model = Classifier(saved["channels"])
+            model.load_state_dict(saved["model"])
             return model.eval()
     model = train_classifier(train_set)
     with lock(path.parent, wait=True):
-        kept = {"made_of": made_of.hexdigest(), "channels": model.channels, "model": model.state_dict()}
-        save_tensors(path, kept)
+        saved = {"source": source.hexdigest(), "channels": model.channels, "model": model.state_dict()}
+        save_tensors(path, saved)
     return model
 
 
 @torch.no_grad()
-def read(model: Classifier, images: np.ndarray) -> tuple[Tensor, Tensor]:
-    """What the classifier sees. images: uint8 [N, H, W]. Returns: the label read [N], features [N, 128]."""
+def classify(model: Classifier, images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The predicted labels [N] and the features [N, 128] of images, uint8 [N, H, W]."""
     features = [model.features(to_float(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
     features = torch.cat(features)
     return model.head(features).argmax(dim=1), features

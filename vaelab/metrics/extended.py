@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.metrics.classifier import load_classifier, read
+from vaelab.metrics.classifier import classify, load_classifier
 from vaelab.metrics.fid import frechet_distance
 from vaelab.metrics.memorization import mean_pairwise_distance, nearest_distance, probability_closer
 from vaelab.metrics.reconstruction import to_float
@@ -16,18 +16,18 @@ QUANTILES = (0.01, 0.1, 0.5, 0.9)  # of the distances to the nearest training im
 
 
 def extended(outputs: Outputs, train_set) -> dict[str, Any]:
-    """Metrics of the generated images that the score does not have, each beside its value for real images.
+    """Metrics of the generated images that are not part of the score, each with its value for real images.
 
     outputs: of a split that neither the model nor the classifier was trained on. train_set: `MNISTDataset`.
     """
     images, labels, recon, gen, _ = outputs
     train, classifier = train_set.images.numpy(), load_classifier(train_set)
-    flat, asked = gen.reshape(-1, *gen.shape[2:]), np.arange(10).repeat(gen.shape[1])
-    labels_gen, features_gen = read(classifier, flat)
-    labels_real, features_real = read(classifier, images)
-    n = min(len(flat), len(images), len(train))  # equal numbers, for distances that can be compared
-    _, features_train = read(classifier, evenly(train, n))
-    features_gen, features_real = evenly(features_gen, n), evenly(features_real, n)
+    flat, requested = gen.reshape(-1, *gen.shape[2:]), np.arange(10).repeat(gen.shape[1])
+    labels_gen, features_gen = classify(classifier, flat)
+    labels_real, features_real = classify(classifier, images)
+    n = min(len(flat), len(images), len(train))  # equal numbers, so that the distances can be compared
+    _, features_train = classify(classifier, evenly_spaced(train, n))
+    features_gen, features_real = evenly_spaced(features_gen, n), evenly_spaced(features_real, n)
 
     copy_gen, copy_real, copy_recon = (
         nearest_distance(to_float(some), to_float(train)) for some in (flat, images, recon)
@@ -35,7 +35,7 @@ def extended(outputs: Outputs, train_set) -> dict[str, Any]:
     diversity = [mean_pairwise_distance(to_float(group)) for group in gen]
     diversity_real = [mean_pairwise_distance(to_float(images[labels == y][:1000])) for y in range(10)]
     return {
-        "label_accuracy": float(np.mean(labels_gen.numpy() == asked)),
+        "label_accuracy": float(np.mean(labels_gen.numpy() == requested)),
         "label_accuracy_real": float(np.mean(labels_real.numpy() == labels)),
         "classifier_fid": frechet_distance(features_gen, features_real),
         "classifier_fid_real": frechet_distance(features_train, features_real),
@@ -43,26 +43,26 @@ def extended(outputs: Outputs, train_set) -> dict[str, Any]:
         "diversity_by_class": diversity,
         "diversity_by_class_real": diversity_real,
         "copy_probability": probability_closer(copy_gen, copy_real),
-        # Decoded images are smoother than real ones, and so closer to all images; reconstructions are smooth too.
+        # Decoded images are smoother than real ones, and so closer to any image; so are reconstructions.
         "copy_probability_recon": probability_closer(copy_gen, copy_recon),
         "copy_distance": np.quantile(copy_gen.numpy(), QUANTILES).tolist(),
         "copy_distance_real": np.quantile(copy_real.numpy(), QUANTILES).tolist(),
     }
 
 
-def evenly(items: Any, n: int) -> Any:
-    """n of the items, spread evenly over all of them."""
+def evenly_spaced(items: Any, n: int) -> Any:
+    """n of the items, at evenly spaced indices."""
     return items[np.linspace(0, len(items) - 1, n).astype(int)]
 
 
 def extended_table(values: dict[str, Any], split: str) -> str:
-    """`extended`'s values, generated beside real."""
+    """The values of `extended` as a text table: generated images and real images."""
     diversity = list(zip(values["diversity_by_class"], values["diversity_by_class_real"], strict=True))
     keys = ("copy_distance", "copy_distance_real")
     distances = (" ".join(f"{distance:.2f}" for distance in values[key]) for key in keys)
     ratios = " ".join(f"{a / b:.2f}" if b else "-" for a, b in diversity)
     rows = [
-        ("read by the classifier as asked", "label_accuracy", ".2%"),
+        ("label accuracy by the classifier", "label_accuracy", ".2%"),
         (f"classifier FID to {split}, N = {values['classifier_fid_n']:,}", "classifier_fid", ".3f"),
     ]
     lines = [f"  {'beyond the score':<44} {'generated':>10} {'real':>10}"]
@@ -71,12 +71,12 @@ def extended_table(values: dict[str, Any], split: str) -> str:
     ]
     quantiles = ", ".join(f"{q:.0%}" for q in QUANTILES)
     lines += [
-        f"  mean distance within a class, generated : real, 0 to 9: {ratios}",
+        f"  mean distance within a class, generated / real, 0 to 9: {ratios}",
         f"  distance to the nearest training image, {quantiles} quantiles:",
         "    generated {}; real {}".format(*distances),
-        "  probability that a generated image is nearer to a training image than a real one is:",
-        f"    {values['copy_probability']:.3f} (1/2: as near as chance would have it; 1: copies)",
-        "  the same, to the reconstruction of a real one, which is as smooth as what is generated:",
+        "  probability that a generated image is closer to a training image than a real image is:",
+        f"    {values['copy_probability']:.3f} (1/2: as close as real images; 1: copies)",
+        "  the same, compared with reconstructions of real images, which are as smooth as generated ones:",
         f"    {values['copy_probability_recon']:.3f}",
     ]
     return "\n".join(lines)

@@ -11,19 +11,16 @@ from vaelab.cli import LabError
 GEN_PER_LABEL = 1000  # generated images of each label, for the FID
 
 
-# --- Generation ---------------------------------------------------------------------------------
-
-
 def fid(generated: np.ndarray, images: np.ndarray, labels: np.ndarray) -> list[float]:
     """The simplified Frechet distance of each class, on pixels.
 
-    generated: uint8 [10, M, H, W], row y being of label y; images: uint8 [N, H, W]; labels: [N].
-    Returns: a distance for each label; the score takes their mean.
+    generated: uint8 [10, M, H, W], generated[y] having the label y; images: uint8 [N, H, W]; labels: [N].
+    Returns: a distance for each label; the score uses their mean.
     Raises: LabError if a label has no real image.
 
     ||mean_g - mean_r||^2 + sum over pixels of (var_g + var_r - 2 sqrt(var_g var_r)) on pixels/255 with
-    population variances: the Frechet distance of Heusel et al. (2017), eq. 6, between two Gaussians of
-    diagonal covariance, with pixels for features.
+    population variances: the Frechet distance of Heusel et al. (2017), eq. 6, between two Gaussians with
+    diagonal covariance, with pixels as features.
     """
 
     def moments(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,14 +38,11 @@ def fid(generated: np.ndarray, images: np.ndarray, labels: np.ndarray) -> list[f
     return distances
 
 
-# --- Is it good, or only good at the score? -----------------------------------------------------
-
-
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """The Frechet distance between Gaussians fitted to two sets of features, [N, F] and [M, F].
 
     ||mean_a - mean_b||^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)): Heusel et al. (2017), eq. 6. It
-    shrinks as N and M grow: compare only distances of equal N and M.
+    decreases with N and M: compare only distances of equal N and M.
     """
     a, b = a.double(), b.double()
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)  # [F, F]
@@ -57,7 +51,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         values, vectors = torch.linalg.eigh(cov)
         return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
-    # (cov_a cov_b)^(1/2) has the trace of this symmetric one, whose eigenvalues are real.
+    # (cov_a cov_b)^(1/2) has the same trace as the root of this symmetric matrix, whose eigenvalues are real.
     root_a = square_root(cov_a)
     cross = torch.linalg.eigvalsh(root_a @ cov_b @ root_a).clamp(min=0).sqrt().sum()
     distance = (a.mean(dim=0) - b.mean(dim=0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross

@@ -12,8 +12,6 @@ from tqdm import tqdm
 
 from vaelab.metrics.reconstruction import cross_entropy, mse
 
-# --- Likelihood ---------------------------------------------------------------------------------
-
 
 def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(q(z_i|x) || N(0, 1)) of each latent of each image, in nats. mu, logvar: [N, d]. Returns: [N, d]."""
@@ -22,12 +20,15 @@ def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def log_cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
-    """log p(x|z) of binary pixels, and what stands in its place for grey ones. Returns: [B], nats."""
+    """log p(x|z) of a Bernoulli distribution for each pixel; for grey pixels, minus the cross-entropy.
+
+    Returns: [B], nats.
+    """
     return -x[0].numel() * cross_entropy(recon, x)
 
 
 def log_gaussian(recon: Tensor, x: Tensor, var: float) -> Tensor:
-    """log p(x|z) for p(x|z) = N(recon, var I), the observation model of `vae_loss`. Returns: [B], nats."""
+    """log p(x|z) for p(x|z) = N(recon, var I), as in `vae_loss`. Returns: [B], nats."""
     return -0.5 * x[0].numel() * (mse(recon, x) / var + math.log(2 * math.pi * var))
 
 
@@ -67,18 +68,18 @@ def likelihood(
 ) -> tuple[Tensor, Tensor]:
     """The ELBO and the importance-sampled estimate of log p(x), of each image: float64 [N] each, in nats.
 
-    ELBO: the mean of log w over k codes. log p(x): log of the mean of w, a lower bound that rises with k; for
-    k = 1 the two are one. `chunk` codes are decoded at once, which bounds the memory; the other arguments are
-    those of `log_weights`, for all N images. Papers: Kingma & Welling (2014), eq. 2; Burda, Grosse &
-    Salakhutdinov, Importance Weighted Autoencoders (2016), eq. 8.
+    ELBO: the mean of log w over k codes. log p(x): the log of the mean of w, a lower bound that increases
+    with k; for k = 1 the two are equal. `chunk` codes are decoded at once, which limits the memory; the other
+    arguments are those of `log_weights`, for all N images. Papers: Kingma & Welling (2014), eq. 2; Burda,
+    Grosse & Salakhutdinov, Importance Weighted Autoencoders (2016), eq. 8.
     """
     elbo, log_px = torch.empty(2, len(x), dtype=torch.float64)
     samples = min(k, chunk)
     for part in tqdm(torch.arange(len(x)).split(max(1, chunk // samples)), desc="log p(x)", disable=None):
-        these = [None if values is None else values[part] for values in (labels, prior_mean)]
+        part_of = [None if values is None else values[part] for values in (labels, prior_mean)]
         log_w = torch.cat(
             [
-                log_weights(model, x[part], these[0], log_p, min(samples, k - done), these[1])
+                log_weights(model, x[part], part_of[0], log_p, min(samples, k - done), part_of[1])
                 for done in range(0, k, samples)
             ]
         )  # [k, B]

@@ -1,8 +1,8 @@
-"""Models, data and files for the commands of `explore.py`."""
+"""The models, data and files of one command of `explore.py`."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +25,70 @@ from vaelab.inference import BATCH, decode
 from vaelab.plotting import figure_png, to_csv, to_table
 from vaelab.run import LabModules, RunRequest, train
 
-# The default model of a figure: a plain VAE that trains in seconds per epoch, and whose loss is the ELBO with
-# cross-entropy.
+# The default model of a figure: a plain VAE that trains in seconds per epoch. Its loss is the negative ELBO,
+# with cross-entropy as the reconstruction term.
 PLAIN = {"task": "VAE0label", "arch": "mlp", "hidden_dim": 512, "hidden_layers": 2, "recon": "bce"}
-DIGITS_FACTOR = 10  # times as many epochs on scikit-learn's digits, which are 40 times fewer images
+PLAIN |= {"channels": 64}  # of the figures with arch="conv"
+DIGITS_FACTOR = 10  # times as many epochs on scikit-learn's digits, which has 40 times fewer images
 
 
-class Experiment:
-    """Models and data for one command, and the folder that it writes to."""
+@dataclass(frozen=True)
+class ExploreSettings:
+    """The options of a command; see `command.add_options`. Not every command has all of them."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.device = args, choose_device(args.device)
-        self.root = make_folder(args.output_dir)
-        paths = getattr(args, "checkpoint_path", None) or []
+    command: str
+    dataset: str
+    data_dir: Path | None
+    output_dir: Path
+    device: str
+    seed: int
+    epochs: int | None
+    overwrite: bool
+    checkpoint_path: list[Path] | None = None
+    chunk: int = 2000
+    k: int = 500
+    split: str = "test"
+    table: bool = False
+    arch: list[str] = field(default_factory=list)
+    latent_dims: list[int] = field(default_factory=list)
+
+
+class ExploreContext:
+    """The models and data of one command, and the folder that it writes to."""
+
+    def __init__(self, settings: ExploreSettings) -> None:
+        self.settings, self.device = settings, choose_device(settings.device)
+        self.root = make_folder(settings.output_dir)
+        paths = settings.checkpoint_path or []
         checkpoints = [load_checkpoint(path) for path in paths]
-        names = {checkpoint.config.dataset for checkpoint in checkpoints}
-        if len(names) > 1:
-            raise LabError(
-                f"the checkpoints are of different data ({', '.join(sorted(names))}): name some of one"
-            )
-        dataset = names.pop() if names else args.dataset
-        if args.dataset not in ("auto", dataset):
-            raise LabError(f"the checkpoints are of {dataset}: leave --dataset {args.dataset} out")
-        self.dataset, _ = prepare(dataset, args.data_dir)
-        # A folder is what tells runs apart: their files have the same names.
+        dataset = self._choose_dataset([checkpoint.config.dataset for checkpoint in checkpoints])
+        self.dataset, _ = prepare(dataset, settings.data_dir)
+        # Named by their folders, since their files have the same names.
         self.given = [
             self._load(path, f"{path.parent.parent.name}/{path.parent.name}", checkpoint)
             for path, checkpoint in zip(paths, checkpoints, strict=True)
         ]
-        torch.manual_seed(args.seed)
+        torch.manual_seed(settings.seed)
+
+    def _choose_dataset(self, of_checkpoints: list[str]) -> str:
+        """The data set: that of the checkpoints, if any are given. Raises: LabError if they differ."""
+        names = set(of_checkpoints)
+        if len(names) > 1:
+            raise LabError(
+                f"the checkpoints were trained on different data ({', '.join(sorted(names))}): choose "
+                "checkpoints of one data set"
+            )
+        dataset = names.pop() if names else self.settings.dataset
+        if self.settings.dataset not in ("auto", dataset):
+            raise LabError(f"the checkpoints are of {dataset}: leave out --dataset {self.settings.dataset}")
+        return dataset
 
     # --- Models ---
 
     def trained(self, name: str, epochs: int, seed: int | None = None, **options: Any) -> LoadedModel:
-        """A model of `PLAIN` and `options`: the one trained before, else it is trained now."""
-        seed = self.args.seed if seed is None else seed
-        epochs = self.args.epochs or epochs * (DIGITS_FACTOR if self.dataset == "digits" else 1)
+        """A model with the options of `PLAIN` and `options`. It is trained if that was not done before."""
+        seed = self.settings.seed if seed is None else seed
+        epochs = self.settings.epochs or epochs * (DIGITS_FACTOR if self.dataset == "digits" else 1)
         folder = make_folder(self.root / "models" / f"{self.dataset}-{name}-epochs{epochs}-seed{seed}")
         options = PLAIN | options | {"epochs": epochs, "seed": seed}
         task = options.pop("task")
@@ -75,30 +103,32 @@ class Experiment:
             beyond_given=additions,
             defaults=beyond_options.changed_defaults(additions, task),
             dataset=self.dataset,
-            data_dir=self.args.data_dir,
-            device=self.args.device,
-            resume=not self.args.overwrite,
-            overwrite=self.args.overwrite,
+            data_dir=self.settings.data_dir,
+            device=self.settings.device,
+            resume=not self.settings.overwrite,
+            overwrite=self.settings.overwrite,
             keep_epochs=(1,),
         )
         with lock(folder):
             train(request, LabModules(submission, Trainer, MNISTDataset))
         loaded = self._load(folder / "last.pt", name, load_checkpoint(folder / "last.pt"))
-        torch.manual_seed(self.args.seed)  # the rest is the same whether it was trained now or before
+        torch.manual_seed(
+            self.settings.seed
+        )  # so that the figure does not depend on whether a model was trained
         return loaded
 
     def given_or(self, name: str, epochs: int, **options: Any) -> LoadedModel:
-        """The checkpoint that `--checkpoint_path` names, or else `trained`."""
+        """The model of `--checkpoint_path`, or else a trained one; see `trained`."""
         if len(self.given) > 1:
-            raise LabError(f"expected one checkpoint, got {len(self.given)}: compare takes several")
+            raise LabError(f"expected one checkpoint, got {len(self.given)}: compare accepts several")
         return self.given[0] if self.given else self.trained(name, epochs, **options)
 
     def given_or_two(self) -> list[LoadedModel]:
-        """The checkpoints that `--checkpoint_path` names, or else a small code and a larger one."""
+        """The models of `--checkpoint_path`, or else one of latent_dim 2 and one of 20."""
         return self.given or [self.trained("d2", 20, latent_dim=2), self.trained("d20", 10, latent_dim=20)]
 
     def after_epoch(self, model: LoadedModel, epoch: int) -> LoadedModel | None:
-        """The same model as it was after an epoch, if that was kept."""
+        """The same model after an earlier epoch; None if that was not kept."""
         path = model.path.with_name(f"epoch_{epoch:03d}.pt")
         return self._load(path, model.name, load_checkpoint(path)) if path.exists() else None
 
@@ -109,7 +139,7 @@ class Experiment:
 
     def data(self, split: str) -> MNISTDataset:
         """A split of the data, on the device."""
-        return MNISTDataset(split, self.dataset, self.args.data_dir).to(self.device)
+        return MNISTDataset(split, self.dataset, self.settings.data_dir).to(self.device)
 
     @torch.no_grad()
     def posterior(self, model: LoadedModel, dataset: MNISTDataset) -> tuple[Tensor, Tensor]:
@@ -121,7 +151,7 @@ class Experiment:
 
     @torch.no_grad()
     def decode(self, model: LoadedModel, z: Tensor, labels: Tensor | None = None) -> np.ndarray:
-        """Codes [N, d], of `labels` if the model is given any, to uint8 images [N, H, W] or [N, C, H, W]."""
+        """The images of codes [N, d]: uint8 [N, H, W] or [N, C, H, W]. labels: [N]; used if conditional."""
         shape = model.config.model_args.get("image_shape", (1, 28, 28))
         shape = shape[1:] if shape[0] == 1 else shape
         labels = None if labels is None else model.labels(labels)
@@ -146,15 +176,15 @@ class Experiment:
         option: str = "",
         **about: Any,
     ) -> None:
-        """Write <command>.png, .csv (`rows`) and .json (`summary`, default `rows`, and what it is of).
+        """Write <command>.png, .csv (`rows`) and .json (`summary`, by default `rows`, and `about`).
 
-        option: one of the command that makes it another, with a name of its own.
+        option: an option of the command that changes the figure; it becomes a part of the file names.
         """
-        command, summary = self.args.command, rows if summary is None else summary
+        command, summary = self.settings.command, rows if summary is None else summary
         path = self.root / "_".join([command, *option.replace("-", "").split()])
         write_file(path.with_suffix(".png"), figure_png(figure))
         write_file(path.with_suffix(".csv"), to_csv(rows))
-        about = {"data": self.dataset, "seed": self.args.seed, **about}
+        about = {"data": self.dataset, "seed": self.settings.seed, **about}
         command = f"{command} {option}".strip()
         write_json(path.with_suffix(".json"), {"command": command, **about, "rows": summary})
         print(to_table(summary))
