@@ -1,4 +1,12 @@
-"""The command line of the playground."""
+"""A page in the browser to try trained models: generate, change latents, draw, interpolate, compare.
+
+    pip install -r requirements/playground.txt
+    python playground.py                                     # every best.pt in outputs/
+    python playground.py --checkpoint_path A/best.pt B/best.pt
+
+The page is served to this machine only (127.0.0.1) and sends no request to another host, unless `--share`
+asks for a public link.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +15,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from apps.playground.page import Page, import_gradio
-from apps.playground.rendering import Answers
-from apps.playground.session import ModelCache, find_checkpoints
-from vaelab.cli import LabError, Parser, number
+from vaelab.cli import LabError, Parser, add_device_option, number
 from vaelab.data.options import SPLITS, add_data_dir_option
-from vaelab.device import choose_device
 
-# --- Command line -------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    from apps.playground.cache import ModelCache
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -25,13 +31,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--output_dir",
         type=Path,
         default=Path("outputs"),
-        help="where to look for best.pt, in it and in all folders below (default: outputs)",
+        help="the folder to search for best.pt, with its subfolders (default: outputs)",
     )
     parser.add_argument(
-        "--checkpoint_path", type=Path, nargs="+", metavar="P", help="these checkpoints, in place of a search"
+        "--checkpoint_path", type=Path, nargs="+", metavar="P", help="these checkpoints, without a search"
     )
     parser.add_argument(
-        "--split", choices=SPLITS, default="valid", help="whose images to play with (default: valid)"
+        "--split", choices=SPLITS, default="valid", help="the split of the images (default: valid)"
     )
     add_data_dir_option(parser)
     parser.add_argument(
@@ -43,49 +49,42 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--share",
         action="store_true",
-        help="ask gradio's servers for a public link: anyone who has it can play",
+        help="ask gradio's servers for a public link: anyone who has the link can use the page",
     )
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="auto: the fastest"
-    )
+    add_device_option(parser)
     return parser.parse_args(argv)
 
 
 def make_cache(args: argparse.Namespace) -> ModelCache:
-    """The checkpoints that the options ask for. Raises: LabError if none of them can be played."""
+    """The models of the checkpoints that the options name. Raises: LabError if none of them can be used."""
+    from apps.playground.cache import ModelCache, find_checkpoints
+    from vaelab.device import choose_device
+
     paths = {str(path): path for path in args.checkpoint_path or ()} or find_checkpoints(args.output_dir)
     command = "python train.py --task Genwithlabel makes one"
     if not paths:
         raise LabError(f"there is no best.pt in {args.output_dir}/: {command}")
-    shelf = ModelCache(paths, args.split, args.data_dir, choose_device(args.device))
-    refused = [f"{name} can't be played: {why}" for name, why in shelf.refused.items()]
-    if not shelf.names:
-        raise LabError(f"{'; '.join(refused)}; {command} that can")
+    cache = ModelCache(paths, args.split, args.data_dir, choose_device(args.device))
+    refused = [f"{name} can't be used: {why}" for name, why in cache.refused.items()]
+    if not cache.names:
+        raise LabError(f"{'; '.join(refused)}; {command}")
     print("".join(f"{line}\n" for line in refused), end="", file=sys.stderr)
-    return shelf
+    return cache
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Find the checkpoints, open the page, serve it until Ctrl+C."""
+    """Load the checkpoints and serve the page until Ctrl+C."""
     args = parse_args(argv)
+    # Imported here: --help and a wrong option are answered before torch is loaded.
+    from apps.playground.page import Page, import_gradio
+    from apps.playground.rendering import PageRenderer
+
     with tempfile.TemporaryDirectory(prefix="playground-") as folder:
-        answers = Answers(make_cache(args))
-        page = Page(import_gradio(folder), answers)
+        renderer = PageRenderer(make_cache(args))
+        page = Page(import_gradio(folder), renderer)
         try:
-            _, url, public = page.blocks.launch(
-                server_name="127.0.0.1",
-                server_port=args.port,
-                share=args.share,
-                quiet=True,
-                prevent_thread_lock=True,
-                ssr_mode=False,
-                mcp_server=False,
-                enable_monitoring=False,
-                run_history=False,
-                footer_links=[],
-                **page.looks,
-            )
+            _, url, public_url = page.launch(args.port, args.share)
         except OSError as error:
             raise LabError(f"port {args.port} is in use, or not allowed: name another by --port") from error
-        print(f"the page: {public or url} (Ctrl+C ends it)", flush=True)
+        print(f"the page: {public_url or url} (Ctrl+C ends it)", flush=True)
         page.blocks.block_thread()

@@ -139,7 +139,7 @@ def files_to_ship() -> dict[str, Path]:
     folders = [
         str(path.relative_to(REPO))
         for folder in SHIPPED_FOLDERS
-        for pattern in ("*.py", "*.html")
+        for pattern in ("*.py", "*.html", "*.css", "*.js")
         for path in (REPO / folder).rglob(pattern)
     ]
     names = {*SHIPPED, *folders, "apps/__init__.py"} - set(KEPT_BACK)
