@@ -130,7 +130,7 @@ def find_pending(
             book.records[submission.name] = record
         if only not in (None, submission.name):
             continue
-        recorded = record["fingerprint"] if record else ""
+        recorded = record.fingerprint if record else ""
         if only is not None or not recorded or recorded != current_fingerprint(submission, work):
             pending.append(submission)
     return pending
@@ -209,7 +209,7 @@ def summary(book: Gradebook) -> str:
     grades = [
         (name, task, grade)
         for name, record in sorted(book.records.items())
-        for task, grade in record["grades"].items()
+        for task, grade in record.grades.items()
     ]
     counts = Counter(grade["status"] for _, _, grade in grades)
     lines = [", ".join(f"{status} {counts[status]}" for status in STATUSES if counts[status]) + " (grades)"]

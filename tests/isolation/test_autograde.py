@@ -281,7 +281,7 @@ def test_damaged_records_are_graded_again(tmp_path: Path) -> None:
     grades = {"VAE0label": failed("missing", "there is none"), "Genwithlabel": failed("error", "=1+1")}
     book.add("ann", "abc", grades, {})
     assert book.load("ann") == book.records["ann"]
-    assert book.load("ann")["grades"]["Genwithlabel"]["reason"] == "'=1+1"
+    assert book.load("ann").grades["Genwithlabel"]["reason"] == "'=1+1"
     assert Gradebook(tmp_path, settings | {"split": "valid"}, None).load("ann") is None
     path = tmp_path / "ann.json"
     whole = path.read_text()
