@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -30,6 +31,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from vaelab.data import idx  # noqa: E402
 from vaelab.files import lock  # noqa: E402
+
+LAB_PACKAGES = {"vaelab", "beyond", "apps"}
 
 # Absolute: the commands under test run in folders of their own.
 MNIST_DIR = Path(os.environ.get("VAE_LAB_DATA", "dataset/raw")).resolve()
@@ -119,9 +122,9 @@ def start_process(*args: object, cwd: Path, repo: Path = REPO, **kwargs: Any) ->
     return subprocess.Popen(argv, cwd=cwd, **defaults | kwargs)
 
 
-def run_process(*args: object, cwd: Path, timeout: float = 240, **kwargs: Any) -> subprocess.CompletedProcess:
-    """Run `python <args>` in a process of its own. kwargs: those of `start_process`."""
-    with start_process(*args, cwd=cwd, **kwargs) as process:
+def finish(process: subprocess.Popen, timeout: float = 240) -> subprocess.CompletedProcess:
+    """Wait for a process that was started, and read what it printed."""
+    with process:
         try:
             out, err = process.communicate(timeout=timeout)
         except BaseException:
@@ -130,10 +133,24 @@ def run_process(*args: object, cwd: Path, timeout: float = 240, **kwargs: Any) -
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def run_process(*args: object, cwd: Path, timeout: float = 240, **kwargs: Any) -> subprocess.CompletedProcess:
+    """Run `python <args>` in a process of its own. kwargs: those of `start_process`."""
+    return finish(start_process(*args, cwd=cwd, **kwargs), timeout)
+
+
+def copy_lab(folder: Path) -> Path:
+    """Copy the lab's code into a folder, so that it can be changed. Returns: the folder."""
+    for path in REPO.glob("*.py"):
+        shutil.copy(path, folder)
+    for name in LAB_PACKAGES & {path.name for path in REPO.iterdir()}:
+        shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
 @contextlib.contextmanager
 def modules_of(repo: Path) -> Iterator[None]:
     """Within this context, the lab's modules are imported from `repo`, another copy of the lab."""
-    tops = {path.stem for path in REPO.glob("*.py")} | {"vaelab", "beyond", "apps"}
+    tops = {path.stem for path in REPO.glob("*.py")} | LAB_PACKAGES
 
     def take_out() -> dict[str, ModuleType]:
         names = [name for name in sys.modules if name.partition(".")[0] in tops]
@@ -168,6 +185,7 @@ def run_here(
         patch.delenv("VAE_LAB_DATA", raising=False)
         for name, value in (env or {}).items():
             patch.setenv(name, value)
+        stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         stack.enter_context(contextlib.chdir(cwd))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))

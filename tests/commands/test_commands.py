@@ -6,13 +6,12 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPO, fail, succeed
+from conftest import REPO, fail, start_process, succeed
 from PIL import Image
 
 TRAIN = ("train.py", "--task", "VAE0label", "--dataset", "digits")
@@ -74,8 +73,8 @@ def test_inference_repeats_itself_and_follows_its_seed(main_job: Path, change) -
     assert changed == ["gen.npy"]
 
 
-def test_codes_may_be_left_as_the_encoder_gives_them(main_job: Path, change) -> None:
-    cwd = change(main_job)
+def test_codes_may_be_left_as_the_encoder_gives_them(beyond_job: Path, change) -> None:
+    cwd = change(beyond_job)
     ssim = [json.loads((cwd / "outputs/grade_result.json").read_text())["VAE0label"]["ssim"]]
     succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", "--skip_compress", cwd=cwd)
     succeed("grade.py", cwd=cwd)
@@ -87,9 +86,7 @@ def test_outputs_of_a_killed_inference_are_not_graded(main_job: Path, change) ->
     cwd = change(main_job)
     folder = cwd / "outputs/Genwithlabel/valid"
     infer = ("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt", "--split", "valid")
-    process = subprocess.Popen(
-        [sys.executable, str(REPO / infer[0]), *infer[1:], "--save_png"], cwd=cwd, stdout=subprocess.DEVNULL
-    )
+    process = start_process(*infer, "--save_png", cwd=cwd, stdout=subprocess.DEVNULL)
     while not (folder / "recon").exists():
         assert process.poll() is None
         time.sleep(0.01)
@@ -111,9 +108,45 @@ def test_each_split_is_graded_on_its_own(main_job: Path, change) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["VAEOlabel", "VAEwolabel"])
-def test_spellings_of_printed_handouts(tmp_path: Path, spelling: str) -> None:
+def test_commands_of_printed_handouts(tmp_path: Path, spelling: str) -> None:
     succeed("train.py", "--task", spelling, "--dataset", "digits", "--test_run", cwd=tmp_path)
-    assert (tmp_path / "outputs/test_run/VAE0label/best.pt").exists()
+    path = "outputs/test_run/VAE0label/best.pt"
+    assert (tmp_path / path).exists()
+    succeed("inference.py", "--task", spelling, "--latent_dim", 20, "--checkpoint_path", path, cwd=tmp_path)
+    assert (tmp_path / "outputs/test_run/VAE0label/valid/hyperparams.json").exists()
+
+
+def test_latent_dim_of_inference_is_a_check(main_job: Path, change) -> None:
+    cwd = change(main_job)
+    path = "outputs/VAE0label/best.pt"
+    (cwd / "outputs/VAE0label/valid/hyperparams.json").unlink()
+    line = fail("inference.py", "--latent_dim", 20, "--checkpoint_path", path, cwd=cwd)
+    assert f"{path} has latent_dim 12, not 20: leave --latent_dim out, or name another" in line
+    assert not (cwd / "outputs/VAE0label/valid/hyperparams.json").exists()
+    line = fail("inference.py", "--latent_dim", 0, "--checkpoint_path", path, cwd=cwd)
+    assert "--latent_dim: expected an integer from 1 to 784, got '0'" in line
+    succeed("inference.py", "--latent_dim", 12, "--checkpoint_path", path, cwd=cwd)
+    assert (cwd / "outputs/VAE0label/valid/hyperparams.json").exists()
+
+
+def test_outputs_go_beside_their_checkpoint_unless_a_root_is_named(main_job: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset").symlink_to(main_job / "dataset")
+    for root in ("mine/of today", "elsewhere"):
+        (tmp_path / root / "VAE0label").mkdir(parents=True)
+        shutil.copy(main_job / "outputs/VAE0label/best.pt", tmp_path / root / "VAE0label")
+    shutil.copy(main_job / "outputs/VAE0label/best.pt", tmp_path)
+
+    def written(*options: object) -> list[str]:
+        succeed("inference.py", "--checkpoint_path", *options, cwd=tmp_path)
+        found = sorted(tmp_path.rglob("hyperparams.json"))
+        for path in found:
+            path.unlink()
+        return [str(path.parent.relative_to(tmp_path)) for path in found]
+
+    assert written("mine/of today/VAE0label/best.pt") == ["mine/of today/VAE0label/valid"]
+    assert written(tmp_path / "elsewhere/VAE0label/best.pt") == ["elsewhere/VAE0label/valid"]
+    assert written("best.pt") == ["outputs/VAE0label/valid"]  # not in a folder of its task
+    assert written("mine/of today/VAE0label/best.pt", "--output_dir", "o") == ["o/VAE0label/valid"]
 
 
 # --- Mistakes -----------------------------------------------------------------------------------
@@ -143,7 +176,7 @@ def test_spellings_of_printed_handouts(tmp_path: Path, spelling: str) -> None:
         ((*TRAIN, "--device", "cuda"), "has no cuda device: use --device auto"),
         (
             ("train.py", "--task", "VAE0label", "--data_dir", "empty"),
-            "empty holds no train-images-idx3-ubyte",
+            "empty has no train-images-idx3-ubyte",
         ),
         (("train.py", "--task", "VAE0label", "--data_dir", "nowhere"), "can't read the data folder nowhere"),
         (("train.py", "--task", "VAE0label", "--data_dir", "file"), "can't read the data folder file"),

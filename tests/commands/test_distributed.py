@@ -1,4 +1,4 @@
-"""Several processes train what one trains: torchrun's commands, and the shares of a batch and its noise."""
+"""Several processes train the same model as one: torchrun's commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import REPO, Forked, rows, succeed, without_data
+from conftest import REPO, copy_lab, finish, rows, start_process, succeed, without_data
 
 from vaelab.checkpoint import load_checkpoint
-from vaelab.distributed import WholeBatchNoise, World
 
 # 1283 training images in batches of 100: the last has 83, which neither two nor three processes share evenly.
 SMALL = ("--task", "Genwithlabel", "--dataset", "digits", "--arch", "mlp", "--batch_size", "100")
@@ -36,9 +34,9 @@ def processes(n: int, *args: object, cwd: Path, repo: Path = REPO) -> list[subpr
         port = server.getsockname()[1]
     env = without_data() | {"WORLD_SIZE": f"{n}", "LOCAL_WORLD_SIZE": f"{n}", "TORCHELASTIC_RUN_ID": "test"}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}", "TORCHELASTIC_RESTART_COUNT": "0"}
-    argv = [str(repo / "train.py"), *map(str, args)]
     ranks = [{"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"} for rank in range(n)]
-    return [run.wait(120) for run in [Forked(argv, cwd, env | rank) for rank in ranks]]
+    started = [start_process("train.py", *args, cwd=cwd, repo=repo, env=env | rank) for rank in ranks]
+    return [finish(process) for process in started]
 
 
 def assert_same_curves(one: Path, other: Path) -> None:
@@ -47,49 +45,9 @@ def assert_same_curves(one: Path, other: Path) -> None:
     assert [row["epoch"] for row in a] == [row["epoch"] for row in b]
     for row, same in zip(a, b, strict=True):
         assert {key: row[key] for key in KEYS} == pytest.approx({key: same[key] for key in KEYS}, rel=1e-4)
-    a, b = (load_checkpoint(folder / "best.pt")["model"] for folder in (one, other))
+    a, b = (load_checkpoint(folder / "best.pt").model for folder in (one, other))
     for name, weight in a.items():
         assert (weight - b[name]).norm() <= 1e-3 * weight.norm(), name
-
-
-# --- Shares -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 83, 128])
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_each_row_counts_once_and_each_process_has_one(n: int, size: int) -> None:
-    shares = [World(rank, size).rows(n) for rank in range(size)]
-    counted = [list(range(n))[rows] for rows, count in shares if count]
-    assert sum(counted, []) == list(range(n))
-    assert [len(part) for part in counted] == [count for _, count in shares if count]
-    assert all(0 <= rows.start < rows.stop <= n for rows, _ in shares)
-
-
-DRAWS = {
-    "randn": lambda n: torch.randn(n, 3),
-    "a shape as a list": lambda n: torch.randn([n, 2, 4]),
-    "rand with a size": lambda n: torch.rand(torch.empty(n, 28, 28).shape, dtype=torch.float64),
-    "randn_like": lambda n: torch.randn_like(torch.empty(n, 20)),
-    "rand_like in bfloat16": lambda n: torch.rand_like(torch.empty(n, 20, dtype=torch.bfloat16)),
-    "repeated": lambda n: (
-        torch.randn_like(torch.empty(n, 20).repeat(4, 1)).unflatten(0, (4, n)).transpose(0, 1)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DRAWS)
-def test_the_noise_of_some_rows_is_theirs_in_the_whole_batch(name: str) -> None:
-    n, rows_of_two = 83, World(1, 2).rows(83)[0]
-    torch.manual_seed(0)
-    whole = DRAWS[name](n), torch.randn(5)
-    torch.manual_seed(0)
-    with WholeBatchNoise(n, rows_of_two):
-        part = DRAWS[name](rows_of_two.stop - rows_of_two.start)
-    assert torch.equal(part, whole[0][rows_of_two])
-    assert torch.equal(torch.randn(5), whole[1])  # and what is drawn afterwards is the same
-
-
-# --- Commands -----------------------------------------------------------------------------------
 
 
 def test_from_one_process_to_two_and_to_three_and_back(tmp_path: Path) -> None:
@@ -143,9 +101,7 @@ def vae_loss(recon, x, mu, logvar, var):
 
 
 def test_a_students_model_with_an_unused_layer_trains_too(tmp_path: Path) -> None:
-    for path in REPO.glob("*.py"):
-        (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "submission.py").unlink()
+    copy_lab(tmp_path)
     (tmp_path / "submission.py").write_text(STUDENT)
     # A batch of one: the second process has a row that doesn't count.
     options = ("--task", "VAE0label", "--dataset", "digits", "--epochs", 2, "--batch_size", 641)

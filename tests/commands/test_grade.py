@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MNIST_DIR, REPO, fail, run_command, succeed
+from conftest import MNIST_DIR, copy_lab, fail, run_command, succeed
 from PIL import Image
 from skimage.metrics import structural_similarity
 
@@ -150,7 +150,7 @@ def spoil(folder: Path, kind: str) -> str:
     match kind:
         case "shape":
             np.save(recon, np.load(recon)[:-1])
-            return "recon.npy should hold uint8 [257, 28, 28], got uint8 [256, 28, 28]"
+            return "recon.npy should contain uint8 [257, 28, 28], got uint8 [256, 28, 28]"
         case "dtype":
             np.save(recon, np.load(recon) / 255)
             return "got float64 [257, 28, 28]"
@@ -171,7 +171,7 @@ def spoil(folder: Path, kind: str) -> str:
         case "archive":
             with gen.open("wb") as file:
                 np.savez(file, x=np.zeros(2))
-            return "gen.npy should hold uint8 [10, 1000, 28, 28], got an archive"
+            return "gen.npy should contain uint8 [10, 1000, 28, 28], got an archive"
         case "missing":
             gen.unlink()
             return "gen.npy"
@@ -181,7 +181,7 @@ def spoil(folder: Path, kind: str) -> str:
         case _:
             values = GOOD | {"task": "Genwithlabel"} | json.loads(kind)
             (folder / "hyperparams.json").write_text(json.dumps(values))
-            return "hyperparams.json should hold"
+            return "hyperparams.json should contain"
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,8 @@ def test_bad_outputs_are_named_and_the_old_grade_stays(main_job: Path, change, k
 
 def test_no_code_of_a_submission_runs_in_the_grader(main_job: Path, change, tmp_path: Path) -> None:
     cwd = change(main_job)
-    repo = tmp_path / "repo"
-    repo.mkdir()
-    for path in REPO.glob("*.py"):
-        shutil.copy(path, repo)
+    (tmp_path / "repo").mkdir()
+    repo = copy_lab(tmp_path / "repo")
     (repo / "submission.py").write_text("raise SystemExit('the submission ran')")
     assert run_command("grade.py", cwd=cwd, repo=repo).returncode == 0
     assert (

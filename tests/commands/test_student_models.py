@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from conftest import REPO, fail, rows, run_command, succeed
+from conftest import copy_lab, fail, rows, run_command, succeed
 
 from vaelab.checkpoint import load_checkpoint
 
@@ -44,8 +43,7 @@ STUDENT = ("train.py", "--task", "VAE0label", "--dataset", "digits", "--epochs",
 @pytest.fixture
 def student(tmp_path: Path):
     """A function that makes a copy of the lab with another submission.py; commands run in it."""
-    for path in REPO.glob("*.py"):
-        shutil.copy(path, tmp_path)
+    copy_lab(tmp_path)
 
     def write(submission: str) -> dict:
         (tmp_path / "submission.py").write_text(submission)
@@ -84,7 +82,7 @@ def test_any_way_to_write_a_constructor_works(student) -> None:
     succeed(*STUDENT, "--latent_dim", 3, **lab)
     # Only plain values can be stored: the class and NumPy's number are left to the model.
     checkpoint = load_checkpoint(lab["cwd"] / "outputs/VAE0label/best.pt")
-    assert checkpoint["config"]["model_args"] == {"latent_dim": 3}
+    assert checkpoint.config.model_args == {"latent_dim": 3}
     succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
 
 
@@ -129,7 +127,7 @@ def test_images_that_are_not_finite_are_not_written(student) -> None:
     succeed(*STUDENT, **lab)
     (lab["cwd"] / "submission.py").write_text(MINIMAL.replace(".sigmoid()", ".log()"))
     line = fail("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
-    assert "what decode returns holds nan or infinite pixels" in line
+    assert "the output of decode has nan or infinite pixels" in line
     assert not (lab["cwd"] / "outputs/VAE0label/valid").exists()
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from conftest import REPO, run_command
+from conftest import copy_lab, run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import ANSWERS, SOLVED, put_back
@@ -328,11 +327,7 @@ def test_no_two_mistakes_lead_to_the_same_values() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for path in REPO.glob("*.py"):
-        shutil.copy(path, tmp_path)
-    for name in ("vaelab", "apps"):
-        shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
+    return copy_lab(tmp_path)
 
 
 def test_the_command_stops_at_the_first_check_that_fails(folder: Path) -> None:
