@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPO, Forked, fail, rows, without_data
+from conftest import REPO, fail, finish, rows, run_process, start_process, succeed, without_data
 
 pytestmark = pytest.mark.xdist_group("sweep")  # one worker: they share a sweep
 # As scripts/sweep.sh sets it: what a run gives depends on the number of threads.
@@ -20,8 +20,8 @@ SMALL = GRID | {"TASK": "VAE0label", "LATENT_DIM": "3 5", "SEED": "1 2"}
 
 
 def sweep(cwd: Path, **variables: str) -> subprocess.CompletedProcess:
-    """`sweep.py` with these variables, started without the seconds of importing torch."""
-    return Forked([str(REPO / "sweep.py")], cwd, without_data() | variables).wait()
+    """`sweep.py` with these variables."""
+    return run_process("sweep.py", cwd=cwd, env=without_data() | variables)
 
 
 def table(root: Path) -> list[dict[str, str]]:
@@ -102,26 +102,26 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_at_any_time_the_table_is_the_same(swept: Path, tmp_path: Path, how: int) -> None:
-    run = Forked([str(REPO / "sweep.py")], tmp_path, without_data() | SMALL | {"JOBS": "2"})
+    run = start_process("sweep.py", cwd=tmp_path, env=without_data() | SMALL | {"JOBS": "2"})
     root = tmp_path / "outputs" / "sweep"
     while not list(root.glob("*/result.json")):
         time.sleep(0.01)
     time.sleep(0.3)
     os.kill(run.pid, how)
-    result = run.wait()
+    result = finish(run)
     if how == signal.SIGKILL:
         assert result.returncode == -9
     else:
         assert result.returncode == 130
-        assert result.stderr == "\nstopped: the same command goes on\n"
+        assert result.stderr == "\nstopped: run the same command again to continue\n"
     again = sweep(tmp_path, **SMALL, JOBS="2")
     assert again.returncode == 0, again.stdout + again.stderr
     assert (root / "sweep.csv").read_bytes() == (swept / "outputs/sweep/sweep.csv").read_bytes()
 
 
 def test_two_sweeps_at_once_share_the_work(swept: Path, tmp_path: Path) -> None:
-    runs = [Forked([str(REPO / "sweep.py")], tmp_path, without_data() | SMALL) for _ in range(2)]
-    results = [run.wait() for run in runs]
+    runs = [start_process("sweep.py", cwd=tmp_path, env=without_data() | SMALL) for _ in range(2)]
+    results = [finish(run) for run in runs]
     assert [result.returncode for result in results] == [0, 0]
     trained = "".join(result.stdout for result in results).count(": score ")
     assert trained == 4
@@ -134,34 +134,33 @@ def test_explore_shows_a_sweep_at_any_time(swept: Path, change) -> None:
     root = cwd / "outputs" / "sweep"
     before = (root / "sweep.csv").read_bytes()
     (root / "sweep.csv").unlink()
-    out = Forked([str(REPO / "explore.py"), "sweep", "outputs/sweep"], cwd, without_data()).wait().stdout
+    out = succeed("explore.py", "sweep", "outputs/sweep", cwd=cwd)
     assert "| latent_dim | seed | score_uncapped | ssim | mse |" in out
     assert (root / "sweep.csv").read_bytes() == before
     scores = [float(row["score_uncapped"]) for row in table(root)]
     assert f"{max(scores):.4g}" in out.splitlines()[5]
-    assert "holds no result of a sweep" in fail("explore.py", "sweep", "outputs", cwd=cwd)
+    assert "contains no results of a sweep" in fail("explore.py", "sweep", "outputs", cwd=cwd)
 
 
 def test_an_array_may_have_more_tasks_than_there_are_configurations(tmp_path: Path) -> None:
     array = {"ID": "7", "MIN": "0", "MAX": "7", "COUNT": "8"}
-    result = sweep(tmp_path, **SMALL, **{f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()})
-    assert result.returncode == 0, result.stderr
-    assert "nothing to do" in result.stdout
+    env = SMALL | {f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()}
+    assert "nothing to do" in succeed("sweep.py", cwd=tmp_path, env=env)
     assert not list(tmp_path.iterdir())
 
 
 MISTAKES = [
-    ({}, "the grid is empty: set a variable, as in LATENT_DIM="),
+    ({}, "the grid is empty: set a variable, for example LATENT_DIM="),
     (
         {"LATENTDIM": "8 16", "SEED": "1"},
-        "there is no variable LATENTDIM of a sweep: did you mean LATENT_DIM?",
+        "a sweep has no variable LATENTDIM: did you mean LATENT_DIM?",
     ),
     ({"LATENT": "8 16", "SEED": "1"}, "did you mean LATENT_DIM?"),
     ({"seed": "1 2"}, "did you mean SEED?"),
-    ({"SEED": ""}, "SEED is set, but to nothing"),
+    ({"SEED": ""}, "SEED is set, but empty"),
     ({"LATENT_DIM": "8 x"}, "LATENT_DIM: expected an integer from 1 to 784, got 'x'"),
     ({"VAR": "0.1 -1"}, "VAR: expected a number above 0"),
-    ({"ARCH": "mlp cnn"}, "ARCH: expected some of conv, mlp, got 'cnn'"),
+    ({"ARCH": "mlp cnn"}, "ARCH: expected values of conv, mlp, got 'cnn'"),
     ({"TASK": "VAE1label"}, "TASK: unknown task 'VAE1label'"),
     ({"SEED": "1", "JOBS": "two"}, "JOBS: expected an integer from 1 to 1024, got 'two'"),
     (
@@ -174,9 +173,5 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("variables", "message"), MISTAKES)
 def test_mistakes_are_told_before_anything_runs(tmp_path: Path, variables: dict, message: str) -> None:
-    result = sweep(tmp_path, **variables)
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: ")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert message in fail("sweep.py", cwd=tmp_path, env=variables)
     assert not list(tmp_path.iterdir())
