@@ -8,15 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import REPO, succeed
+from conftest import REPO, copy_lab, succeed
 from PIL import Image
 
 
 @pytest.fixture
 def lab_copy(tmp_path: Path, main_job: Path) -> Path:
     """The lab's code in a folder of its own, with the digits: benchmarks write beside the code."""
-    for path in REPO.glob("*.py"):
-        shutil.copy(path, tmp_path)
+    copy_lab(tmp_path)
     shutil.copytree(REPO / "benchmarks", tmp_path / "benchmarks")
     shutil.copytree(main_job / "dataset", tmp_path / "dataset")
     return tmp_path

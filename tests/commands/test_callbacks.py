@@ -25,7 +25,7 @@ from vaelab.checkpoint import load_checkpoint
 from vaelab.cli import run
 
 SMALL = ("--task", "Genwithlabel", "--dataset", "digits", "--arch", "mlp", "--hidden_dim", "8")
-SMALL += ("--prior", "standard", "--epochs", "5", "--tensorboard")
+SMALL += ("--epochs", "5", "--tensorboard")
 FOLDER = Path("outputs/Genwithlabel")
 
 
@@ -180,7 +180,7 @@ def test_they_are_drawn_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPa
     """Not at every epoch of a fast run, but whatever is shown last is of the last epoch."""
     shown, clock = [], [0.0]
     monkeypatch.setattr(IPython, "get_ipython", lambda: argparse.Namespace(kernel=None))
-    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("vaelab.callbacks.time.monotonic", lambda: clock[0])
     handle = argparse.Namespace(update=lambda picture: shown.append(("again", picture.data)))
     monkeypatch.setattr(
         IPython.display,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cluster import make_cluster  # noqa: F401 the fixture
-from conftest import REPO, rows, run_command, succeed
+from conftest import LAB_PACKAGES, REPO, rows, run_command, succeed
 from hostile import honest, write_class
 from test_sweep import SMALL, sweep
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("autograde")
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
     """A folder of the lab, from which jobs are submitted."""
-    for path in (*REPO.glob("*.py"), REPO / "scripts", REPO / ".venv"):
+    for path in (*REPO.glob("*.py"), *(REPO / name for name in (*LAB_PACKAGES, "scripts", ".venv"))):
         if path.exists():
             (tmp_path / path.name).symlink_to(path)
     return tmp_path
