@@ -1,6 +1,7 @@
-"""The sweep: train, infer and grade every configuration of a grid, in parallel.
+"""Sweeps: train, infer and grade every configuration of a grid.
 
-In:  environment variables named as the options of train.py, e.g. LATENT_DIM="8 16".
-Out: a folder for each configuration with its result.json, then sweep.csv and sweep.png.
-Files: `grid.py` reads the variables, `study.py` runs the configurations, `worker.py` starts the commands.
+In:  environment variables named as train.py's options (LATENT_DIM="8 16" SEED="1 2"), JOBS, OUTPUT_DIR.
+Out: a folder for each configuration with its result.json; sweep.csv and a plot for each task.
+Files: `study.py` (the command) > `grid.py` (reads the grid), `trial.py` (runs one configuration), `worker.py`
+(a process for one command); the results are read and drawn by `vaelab/sweep_results.py`.
 """

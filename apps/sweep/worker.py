@@ -1,12 +1,13 @@
-"""Runs command lines of the lab, each in a copy of this process, which has loaded the packages they import.
+"""Worker processes: each runs one command of the lab, forked from a process that has imported torch already.
 
-Importing torch takes seconds, which is most of what a command takes on little data. The lab's own modules
-are not loaded here: each copy reads them from the folder of its script.
+Importing torch takes seconds, which is most of the time of a command on little data. Modules at the top level
+of the lab (submission.py, trainer.py, ...) are imported by each worker, from the folder of its command.
 """
 
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import runpy
 import signal
@@ -16,16 +17,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
+def preload() -> None:
+    """Import the packages that the commands need, so that their workers don't have to."""
+    for name in ("vaelab.run", "vaelab.inference", "vaelab.grading"):
+        importlib.import_module(name)
+
+
 def start(
     argv: Sequence[str], stdout: Path, stderr: Path, cwd: Path | None = None, env: Mapping | None = None
 ) -> int:
-    """Start `python <argv>` in a copy of this process; its outputs are added to two files.
+    """Start `python <argv>` in a fork of this process; its outputs are appended to two files.
 
-    Returns: the copy's process id, for `os.waitpid`.
+    Returns: the process id of the fork, for `os.waitpid`.
     """
-    sys.stdout.flush()  # or the copy would print it too
+    sys.stdout.flush()  # otherwise the fork would print it too
     sys.stderr.flush()
-    # An interruption has to wait until there are two: what Python does around a fork must be whole.
+    # Block interruptions: Python's fork must not be interrupted.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     pid = os.fork()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
