@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make every figure of explore.py and docs/gallery.md: bash scripts/gallery.sh
-# About an hour on two cores, most of it for `dims`; what is trained already is used again.
-# CIFAR10_DIR names a folder with CIFAR-10 (see dataset/README.md); without it, it is downloaded.
+# Draw every figure of explore.py and write docs/gallery.md: bash scripts/gallery.sh
+# It takes about an hour on two cores, most of it for `dims`; models that are already trained are used again.
+# CIFAR10_DIR is a folder with CIFAR-10 (see dataset/README.md); without it, CIFAR-10 is downloaded.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/install.sh requirements.txt

@@ -1,7 +1,16 @@
 #!/usr/bin/env bash
-# The whole main job: install, train both tasks, reconstruct, generate, grade.
-# Run again after an interruption, it goes on where it was.
+# Install the lab, train both tasks with the defaults, reconstruct, generate, and grade:
+#   bash scripts/quickstart.sh
+# After an interruption, run it again: it continues. The results are written to outputs/.
 set -euo pipefail
+if [ $# -gt 0 ]; then
+  sed -n 's/^# \{0,1\}//p' "${BASH_SOURCE[0]}" # the comment above
+  case $1 in
+    -h | --help) exit 0 ;;
+  esac
+  echo "error: expected no arguments, got '$*'" >&2
+  exit 2
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/install.sh requirements.txt
 export PATH="$PWD/.venv/bin:$PWD/.venv/Scripts:$PATH"
