@@ -4,7 +4,7 @@
 # After an interruption, run it again: it continues. The results are written to outputs/.
 set -euo pipefail
 if [ $# -gt 0 ]; then
-  sed -n 's/^# \{0,1\}//p' "${BASH_SOURCE[0]}" # the comment above
+  sed -n '2,/^set/s/^# //p' "${BASH_SOURCE[0]}" # the comment above
   case $1 in
     -h | --help) exit 0 ;;
   esac

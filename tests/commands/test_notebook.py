@@ -198,7 +198,7 @@ def start_of(repository: str) -> NotebookNode:
 def test_where_the_lab_is_not_it_says_what_to_do(tmp_path: Path) -> None:
     notebook = start_of("")
     execute(notebook, tmp_path)
-    assert printed(notebook.cells[-1]).startswith("The lab is not here: open this notebook in")
+    assert printed(notebook.cells[-1]).startswith("The lab was not found: open this notebook in")
 
 
 @pytest.mark.skipif(not shutil.which("git") or not (REPO / ".git").exists(), reason="not a git checkout")
