@@ -23,7 +23,7 @@ from apps.student_version.build import files_to_ship
 
 NOTEBOOK = REPO / "notebooks/lab.ipynb"
 OUTPUTS = Path("outputs/notebook_digits")
-SETTINGS = r'QUICK = True  # .*\n\n# FOR THE COURSE TO SET: .*\nREPOSITORY = ".*"'  # a course has set it
+SETTINGS = r'QUICK = True  # .*\n\n# To be set by the course, .*\nREPOSITORY = ".*"'  # a course has set it
 # The cells that show pictures, and the files they show.
 SHOWN = {
     "images": [],
