@@ -128,7 +128,7 @@ def test_resuming_with_beyond_is_bit_exact(with_data: Path) -> None:
 
 
 def stop_in_epoch(epoch: int) -> Callable[[Trainer], None]:
-    """A replacement of `Trainer.draw_samples` that stops the training before the epoch's files are written."""
+    """A replacement of `Trainer.draw_samples` that stops the training before the epoch is written."""
     draw_samples = Trainer.draw_samples
 
     def stopping(trainer: Trainer) -> None:
