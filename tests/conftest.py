@@ -1,4 +1,4 @@
-"""What several tests share: files of the idx format, running a command as a user does, a finished main job."""
+"""Shared by the tests: files of the idx format, running a command as a user does, a finished main job."""
 
 from __future__ import annotations
 
