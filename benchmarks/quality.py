@@ -29,11 +29,11 @@ from vaelab.tasks import TASKS
 
 # The options of each variant.
 VARIANTS = {
-    "(default)": (),
-    "--prior learned": ("--prior", "learned"),
-    "--recon ssim_mse": ("--recon", "ssim_mse"),
-    "--refine 10": ("--refine", 10),
-    "--beyond": ("--beyond",),
+    "default": (),
+    "prior": ("--prior", "learned"),
+    "recon": ("--recon", "ssim_mse"),
+    "refine": ("--refine", "10"),
+    "beyond": ("--beyond",),
 }
 # The values of a grade, with the number of decimals in the table.
 VALUES = {"ssim": 4, "mse": 5, "fid": 2, "score": 2, "score_uncapped": 2}
@@ -70,8 +70,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run_one(settings: Settings, task: str, variant: str, seed: int) -> dict[str, Grade]:
     """Train, infer and grade, unless that was done before. Returns: the grade of each split."""
     epochs = "" if settings.epochs is None else f"-epochs{settings.epochs}"
-    name = variant.strip("()").replace("--", "").replace(" ", "-")
-    folder = REPO / "outputs" / "quality" / f"{settings.dataset}-{task}-{name}{epochs}-seed{seed}"
+    folder = REPO / "outputs" / "quality" / f"{settings.dataset}-{task}-{variant}{epochs}-seed{seed}"
     results = {split: folder / f"{split}.json" for split in settings.splits}
     missing = [split for split, path in results.items() if not path.exists()]
     data = ["--data_dir", settings.data_dir] if settings.data_dir else []
@@ -103,7 +102,7 @@ def to_markdown(results: dict[tuple[str, str], list[dict[str, Grade]]], splits: 
     for split in splits:
         for (task, variant), of_seeds in results.items():
             cells = [mean_and_std([grades[split] for grades in of_seeds], key) for key in VALUES]
-            rows.append((variant, task, split, *cells))
+            rows.append((" ".join(VARIANTS[variant]) or "(default)", task, split, *cells))
     return markdown(("options", "task", "split", *VALUES), rows)
 
 
