@@ -279,8 +279,8 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def beyond_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `main_job`, with all additions of beyond/."""
-    return made_once(tmp_path_factory, "beyond_job", lambda cwd: do_main_job(cwd, "--beyond"))
+    """As `main_job`, with all additions of beyond/ and fewer epochs."""
+    return made_once(tmp_path_factory, "beyond_job", lambda cwd: do_main_job(cwd, "--beyond", "--epochs", 8))
 
 
 @pytest.fixture
