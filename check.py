@@ -182,7 +182,10 @@ def note_changes() -> None:
     for name, expected in read_json(FOLDER / "manifest.json").get("files", {}).items():
         path = FOLDER / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            print(f"note: {name} is not as it was handed out; your grade is computed with the one that was")
+            print(
+                f"note: {name} is not as it was handed out; the score is computed with the original files, "
+                "and your version is used only if submission.py imports it and you hand it in"
+            )
 
 
 # --- The whole job in a minute ------------------------------------------------------------------
