@@ -88,7 +88,7 @@ SHIPPED = [
     *("tests/conftest.py", "tests/test_submission.py", "tests/test_metrics.py"),
 ]
 # Copied where they are there.
-OPTIONAL = ["docs/handout.md", "docs/handout.zh.md", "docs/gallery/*"]
+OPTIONAL = ["docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"]
 RENAMED = {"scripts/student_readme.md": "README.md", "scripts/student_readme.zh.md": "README.zh.md"}
 
 MARKER = re.compile(r"(?P<indent> *)# (?P<kind>BEGIN|END) SOLUTION (?P<number>\d+(\.\d+)+)")
