@@ -171,11 +171,13 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> f
 
 
 def balance(bench: Workbench) -> None:
-    """Reconstruction alone, KL alone, and both: three VAEs at latent_dim 2, their codes and their samples."""
-    # The loss weighs reconstruction by 1 / (2 var): near zero the KL vanishes beside it, far above one the
-    # reconstruction does. The gradient is clipped in units of the same weight, which the KL alone has not.
-    ends = {"reconstruction alone": {"var": 1e-6}, "KL alone": {"var": 1e6, "grad_clip": 1e8}, "both": {}}
-    names = {"reconstruction alone": "d2-recon", "KL alone": "d2-kl", "both": "d2"}
+    """Three VAEs at latent_dim 2 with a very small, a very large and a usual var: their codes and samples."""
+    # The weight of reconstruction is 1 / (2 var): at 1e-6 the KL term has almost none, at 1e6 reconstruction
+    # has almost none. It must not be zero: with the KL term alone the decoder gets no gradient. The gradient
+    # is clipped in units of 1 / (2 var), hence the larger limit at 1e6.
+    recon, kl, both = "var 1e-6 (reconstruction dominates)", "var 1e6 (KL dominates)", "var 0.5 (both)"
+    ends = {recon: {"var": 1e-6}, kl: {"var": 1e6, "grad_clip": 1e8}, both: {"var": 0.5}}
+    names = {recon: "d2-recon", kl: "d2-kl", both: "d2"}
     models = {name: bench.trained(names[name], 20, latent_dim=2, **options) for name, options in ends.items()}
     valid = bench.data("valid")
     labels, x = valid.labels.cpu().numpy(), valid.images.cpu().numpy()
@@ -196,9 +198,9 @@ def balance(bench: Workbench) -> None:
         title = f"samples of z ~ N(0, I)\nKL {kl:,.2f} nats, MSE of reconstruction {mse:.4f}"
         show_images(below[i], bench.decode(model, normal), 10, title)
         spread = z.std(dim=0).mean().item()
-        rows.append({"loss": name, "kl": kl, "mse": mse, "standard deviation of the codes": spread})
+        rows.append({"model": name, "kl": kl, "mse": mse, "standard deviation of the codes": spread})
     figure.suptitle("dashed: two standard deviations of N(0, I)", fontsize=9)
-    bench.save(figure, rows, epochs=models["both"].epoch)
+    bench.save(figure, rows, epochs=models[both].epoch)
 
 
 def walk(bench: Workbench) -> None:
