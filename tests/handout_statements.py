@@ -129,6 +129,18 @@ def small_weight_of_reconstruction_gives_the_mean_image() -> None:
     assert model.decoder.weight.abs().max() < 0.05  # the same image for every code
 
 
+@statement(
+    "handout",
+    "The mean image is the best constant image for it too.",
+    "对交叉熵来说，平均图像也是最优的常数图像",
+)
+def mean_image_minimizes_the_cross_entropy() -> None:
+    x = torch.rand(300, 8, generator=generator(), dtype=torch.float64)
+    grid = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)[:, None, None]  # values of a pixel of c
+    loss = -(x * grid.log() + (1 - x) * (1 - grid).log()).mean(dim=1)  # [999, 8]
+    torch.testing.assert_close(grid[loss.argmin(dim=0), 0, 0], x.mean(dim=0), atol=5.1e-4, rtol=0)
+
+
 @statement("handout", "It is between -1 and 1.", "它的取值范围是 -1 到 1")
 def range_of_ssim() -> None:
     x, y = torch.rand(2, 28, 28, generator=generator(), dtype=torch.float64).numpy()
