@@ -1,10 +1,10 @@
-"""What isolation costs, and what a class takes: `autograde.py` on the `test` split.
+"""The time of `autograde.py` on the `test` split: the overhead of isolation, and a whole class.
 
     python benchmarks/autograde_speed.py --data_dir FOLDER_OF_MNIST
 
-One submission whose model does next to nothing (PCA): all the time it takes is overhead, of five sandboxes,
-the probes, the score and the pages. Then a class: honest submissions (an MLP of the lab's, trained for an
-epoch) and hostile ones of `tests/hostile.py`, among them those that run into each limit.
+First a submission whose model needs almost no time (PCA): its time is overhead of five sandboxes, the canary
+inputs, the score and the pages. Then a class: honest submissions (the lab's MLP, trained for an epoch) and
+hostile ones of `tests/hostile.py`, some of which exceed each limit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from bench import REPO, lab, machine
+import numpy as np
+from helpers import REPO, lab, machine
 
 sys.path.insert(0, str(REPO / "tests"))
 import hostile
@@ -47,8 +48,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def autograde(folder: Path, args: argparse.Namespace) -> tuple[float, float, float]:
-    """Grade the submissions in `folder`/class. Returns: seconds; and in MB the peak memory of the grader, and
-    of all processes together."""
+    """Grade the submissions in `folder`/class.
+
+    Returns: seconds, the peak memory of the grader in MB, and that of all processes together.
+    """
     command = [sys.executable, REPO / "autograde.py", folder / "class", "--split", "test"]
     command += ["--dataset", args.dataset, "--time_limit", args.time_limit, "--output_dir", folder / "grades"]
     command += ["--data_dir", args.data_dir] if args.data_dir else []
@@ -65,6 +68,31 @@ def autograde(folder: Path, args: argparse.Namespace) -> tuple[float, float, flo
     return time.perf_counter() - start, own, together
 
 
+def grade_single(root: Path, train: np.ndarray, args: argparse.Namespace) -> list[float]:
+    """Grade one submission several times. Returns: the seconds of each run."""
+    seconds = []
+    for i in range(args.runs):
+        folder = root / f"single{i}"
+        hostile.write_class(folder / "class", train, {"pca": hostile.honest()}, {})
+        checkpoint = hostile.checkpoint("Genwithlabel", train)
+        (folder / "class" / "pca" / "Genwithlabel.pt").write_bytes(checkpoint)
+        seconds.append(autograde(folder, args)[0])
+    return seconds
+
+
+def write_class(folder: Path, train: np.ndarray, honest: int) -> None:
+    """Write a class of hostile and honest submissions."""
+    hostile.write_class(folder / "class", train, {name: hostile.CASES[name] for name in HOSTILE}, {})
+    for task in TASKS:
+        lab("train.py", "--task", task, "--arch", "mlp", "--epochs", 1, "--output_dir", folder / "trained")
+    for i in range(honest):
+        student = folder / "class" / f"student{i}"
+        student.mkdir()
+        shutil.copy(REPO / "submission.py", student)
+        for task in TASKS:
+            shutil.copy(folder / "trained" / task / "best.pt", student / f"{task}.pt")
+
+
 def main() -> None:
     """Measure and print."""
     args = parse_args()
@@ -72,25 +100,8 @@ def main() -> None:
     train, _ = load_split(args.dataset, "train")
     root = REPO / "outputs" / "autograde_speed"
     shutil.rmtree(root, ignore_errors=True)
-
-    single = []
-    for i in range(args.runs):
-        folder = root / f"single{i}"
-        hostile.write_class(folder / "class", train, {"pca": hostile.honest()}, {})
-        checkpoint = hostile.checkpoint("Genwithlabel", train)
-        (folder / "class" / "pca" / "Genwithlabel.pt").write_bytes(checkpoint)
-        single.append(autograde(folder, args)[0])
-
-    folder = root / "all"
-    hostile.write_class(folder / "class", train, {name: hostile.CASES[name] for name in HOSTILE}, {})
-    for task in TASKS:
-        lab("train.py", "--task", task, "--arch", "mlp", "--epochs", 1, "--output_dir", folder / "trained")
-    for i in range(args.honest):
-        student = folder / "class" / f"student{i}"
-        student.mkdir()
-        shutil.copy(REPO / "submission.py", student)
-        for task in TASKS:
-            shutil.copy(folder / "trained" / task / "best.pt", student / f"{task}.pt")
+    single, folder = grade_single(root, train, args), root / "all"
+    write_class(folder, train, args.honest)
     (seconds, own, together), n = autograde(folder, args), args.honest + len(HOSTILE)
     with (folder / "grades" / "grades.csv").open(newline="") as file:
         statuses = Counter(row["status"] for row in csv.DictReader(file))
@@ -99,9 +110,9 @@ def main() -> None:
     rows = [
         (f"one submission, both tasks, {args.runs} runs", f"{statistics.median(single):.1f} s (median)"),
         (f"a class of {n}, {len(HOSTILE)} of them hostile", f"{seconds:.0f} s"),
-        ("its throughput", f"{60 * n / seconds:.1f} submissions a minute"),
-        ("peak memory of the grader; of all, sandboxes included", f"{own:.0f} MB; {together:.0f} MB"),
-        ("statuses of its rows", ", ".join(f"{key} {value}" for key, value in sorted(statuses.items()))),
+        ("throughput", f"{60 * n / seconds:.1f} submissions a minute"),
+        ("peak memory of the grader; with all sandboxes", f"{own:.0f} MB; {together:.0f} MB"),
+        ("statuses", ", ".join(f"{key} {value}" for key, value in sorted(statuses.items()))),
     ]
     print(markdown(("autograde.py", ""), rows))
     shutil.rmtree(root)

@@ -1,15 +1,15 @@
-"""Inference and grade: our commands against the lab's original way.
+"""The speed of inference and grading, compared with one PNG file for each image.
 
-    python train.py --task Genwithlabel && python benchmarks/grade_speed.py
+    python train.py --task Genwithlabel --refine 10 && python benchmarks/grade_speed.py
 
-Both sides reconstruct a split, generate 1,000 images a label and score them, from the same checkpoint, and
-both include the start of their processes. The original way: a DataLoader over single images; every output
-image saved as a PNG file of its own; the grader reads the files one by one and calls scikit-image's SSIM
-once an image. The two alternate, and the table gives medians. Their scores must agree to 0.01 (in bf16, the
-size of a batch changes the last digits).
+Both methods reconstruct a split, generate 1,000 images of each label and score them, from one checkpoint;
+both times include the start of the processes. The PNG method, that of the original lab: a DataLoader over
+single images; every output image is saved as a PNG file; the grader reads the files one by one and calls
+scikit-image's SSIM for each image. The two methods alternate, and the table gives medians. Their scores must
+agree to 0.01 (in bf16, the batch size changes the last digits).
 
-It does so twice: with the codes that the encoder gives, the lab's own way, and with those that the solution's
-`compress` searches for, whose cost is the same on both sides.
+Both are measured with the codes of the encoder (mu) and, if the checkpoint has `--refine`, with refined
+codes, whose cost is the same for both methods.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench import REPO, lab, machine
+from helpers import REPO, lab, machine
 from PIL import Image
 from skimage.metrics import structural_similarity
 from torch.utils.data import DataLoader
 
 import submission
 from data_utils import MNISTDataset
-from vaelab.checkpoint import load_checkpoint, load_weights
+from vaelab.checkpoint import load_checkpoint, load_model
 from vaelab.cli import LabError, Parser, markdown, number, run
-from vaelab.contract import build_model
 from vaelab.data.options import add_data_dir_option
 from vaelab.device import autocast, choose_precision
 from vaelab.metrics.fid import GEN_PER_LABEL
@@ -52,36 +51,35 @@ def parse_args() -> argparse.Namespace:
         help="of Genwithlabel (default: outputs/Genwithlabel/best.pt)",
     )
     parser.add_argument("--runs", type=number(int, 1, 100), default=3, help="runs of each (default: 3)")
-    parser.add_argument("--original", type=Path, help=argparse.SUPPRESS)  # be the original way, into a folder
+    parser.add_argument("--original", type=Path, help=argparse.SUPPRESS)  # run the PNG method
     parser.add_argument("--skip_compress", action="store_true", help=argparse.SUPPRESS)
     add_data_dir_option(parser)
     return parser.parse_args()
 
 
-# --- The original way ---------------------------------------------------------------------------
+# --- The PNG method -----------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def original_inference(args: argparse.Namespace, dataset: MNISTDataset) -> None:
-    """Reconstruct and generate, a PNG file an image."""
+    """Reconstruct and generate, with a PNG file for each image."""
     folder, checkpoint = args.original, load_checkpoint(args.checkpoint_path, TASK)
-    model = build_model(submission, TASK, checkpoint["config"]["model_args"]).eval()
-    load_weights(model, checkpoint, args.checkpoint_path)
+    device = torch.device("cpu")
+    model = load_model(submission, checkpoint, args.checkpoint_path, TASK, device).model
     (folder / "recon").mkdir(parents=True)
     index = 0
     loader = DataLoader([dataset[i] for i in range(len(dataset))], batch_size=128)
-    device = torch.device("cpu")
     precision = choose_precision("auto", device)
     for x, labels in loader:
-        if args.skip_compress:
+        if args.skip_compress or not hasattr(model, "compress"):
             codes, _ = model.encode(x, labels)
         else:
-            with autocast(precision, device):  # the model's own work is the same on both sides
+            with autocast(precision, device):  # as in vaelab/inference.py
                 codes = model.compress(x, labels)
         for image in to_uint8(model.decode(codes, labels)).numpy():
             Image.fromarray(image).save(folder / "recon" / f"recon_{index}.png")
             index += 1
-    torch.manual_seed(0)  # as inference.py's; the DataLoader has drawn from it
+    torch.manual_seed(0)  # that of inference.py; the DataLoader has used the generator
     for label in range(10):
         (folder / "gen" / str(label)).mkdir(parents=True)
         images = to_uint8(model.generate(torch.full((GEN_PER_LABEL,), label))).numpy()
@@ -108,12 +106,12 @@ def original_grade(dataset: MNISTDataset, folder: Path, latent_dim: int) -> floa
     return compute_score(TASK, {"mse": mse, "ssim": ssim, "fid": fid}, latent_dim)["score_uncapped"]
 
 
-def original_way(args: argparse.Namespace) -> None:
-    """Both steps, into `args.original`."""
+def run_original(args: argparse.Namespace) -> None:
+    """Run both steps of the PNG method, in `args.original`."""
     checkpoint = load_checkpoint(args.checkpoint_path, TASK)
-    dataset = MNISTDataset("valid", checkpoint["config"]["dataset"], args.data_dir)
+    dataset = MNISTDataset("valid", checkpoint.config.dataset, args.data_dir)
     original_inference(args, dataset)
-    score = original_grade(dataset, args.original, checkpoint["config"]["model_args"]["latent_dim"])
+    score = original_grade(dataset, args.original, checkpoint.config.latent_dim)
     (args.original / "score.json").write_text(json.dumps(score))
 
 
@@ -121,7 +119,7 @@ def original_way(args: argparse.Namespace) -> None:
 
 
 def compare(args: argparse.Namespace, *options: str) -> tuple[dict[str, list[float]], float]:
-    """Seconds of each run of both ways, and the score. Raises: LabError if they score differently."""
+    """The seconds of each run of both methods, and the score. Raises: LabError if the scores differ."""
     root = REPO / "outputs" / "grade_speed"
     data = ["--data_dir", args.data_dir] if args.data_dir else []
     model = ["--checkpoint_path", args.checkpoint_path, *options]
@@ -138,25 +136,26 @@ def compare(args: argparse.Namespace, *options: str) -> tuple[dict[str, list[flo
     ours = json.loads((root / "ours" / "grade_result.json").read_text())[TASK]["score_uncapped"]
     original = json.loads((root / "original" / "score.json").read_text())
     if abs(ours - original) > 0.01:
-        raise LabError(f"the two ways disagree: {ours} and {original}")
+        raise LabError(f"the two methods give different scores: {ours} and {original}")
     shutil.rmtree(root)
     return times, ours
 
 
 def main() -> None:
-    """Time both ways alternately and print the table."""
+    """Time both methods alternately and print the table."""
     args = parse_args()
     if args.original:
-        original_way(args)
+        run_original(args)
         return
     rows = []
-    for codes, options in (("mu", ["--skip_compress"]), ("searched", [])):
+    refines = load_checkpoint(args.checkpoint_path, TASK).config.beyond.get("refine", 0) > 0
+    for codes, options in (("mu", ["--skip_compress"]), *([("refined", [])] if refines else [])):
         times, score = compare(args, *options)
-        medians = {way: statistics.median(values) for way, values in times.items()}
-        for way, values in times.items():
+        medians = {method: statistics.median(values) for method, values in times.items()}
+        for method, values in times.items():
             span = f"{min(values):.1f} to {max(values):.1f} s"
-            ratio = "" if way == "ours" else f"{medians['original'] / medians['ours']:.1f}"
-            rows.append((codes, way, f"{medians[way]:.1f} s", span, ratio, f"{score:.2f}"))
+            ratio = "" if method == "ours" else f"{medians['original'] / medians['ours']:.1f}"
+            rows.append((codes, method, f"{medians[method]:.1f} s", span, ratio, f"{score:.2f}"))
     print(f"{machine()}; {args.runs} runs each\n")
     print(markdown(("codes", "inference + grade", "median", "range", "ours is faster by", "score"), rows))
 

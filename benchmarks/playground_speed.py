@@ -1,4 +1,4 @@
-"""How long the playground takes to answer: from an event in a real browser to the new image on the page.
+"""The response time of the playground: from an event in a real browser to the new image on the page.
 
     python benchmarks/playground_speed.py --checkpoint_path outputs/Genwithlabel/best.pt
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import REPO, machine
+from helpers import REPO, machine
 
 from vaelab.checkpoint import load_checkpoint
 from vaelab.cli import LabError, Parser, markdown, number, run
@@ -40,8 +40,8 @@ MOVE = """
 EVENTS = {"Move": ("#moved", "a slider of a latent"), "Walk": ("#walked", "the place on the way, 12 images")}
 
 
-def answers(port: int, tab: str, events: int) -> list[float]:
-    """Milliseconds to each answer, of so many events on a tab; the first ten are not counted."""
+def response_times(port: int, tab: str, events: int) -> list[float]:
+    """The milliseconds from each of `events` events on a tab to its image, after ten that are not counted."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -77,10 +77,10 @@ def main() -> None:
         try:
             if "the page" not in playground.stdout.readline():
                 raise LabError("the playground did not start")
-            times = {tab: answers(port, tab, args.events) for tab in EVENTS}
+            times = {tab: response_times(port, tab, args.events) for tab in EVENTS}
         finally:
             playground.terminate()
-    print(f"{machine()}; {checkpoint['task']}, latent_dim {checkpoint['config']['model_args']['latent_dim']}")
+    print(f"{machine()}; {checkpoint.task}, latent_dim {checkpoint.config.latent_dim}")
     rows = [
         [tab, EVENTS[tab][1], f"{statistics.median(each):.0f} ms", f"{min(each):.0f} to {max(each):.0f} ms"]
         for tab, each in times.items()

@@ -1,9 +1,9 @@
-"""One training by one process and by two: `torchrun --nproc_per_node 2 train.py` on this machine.
+"""The speed of a training in one process and in two: `torchrun --nproc_per_node 2 train.py` on this machine.
 
     python benchmarks/processes_speed.py --data_dir FOLDER_OF_MNIST
 
-An epoch of each task's default, as `log.jsonl` has it (training and validation, without the start of the
-processes), by one process on one thread, by one on two threads, and by two of one thread each.
+It measures an epoch of each task's default, from `log.jsonl` (training and validation, without the start of
+the processes): in one process with one thread, in one with two threads, and in two with one thread each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import REPO, machine
+from helpers import REPO, machine
 
 from vaelab.cli import LabError, Parser, markdown, number, run
 from vaelab.data.options import add_data_dir_option, add_dataset_option
@@ -28,16 +28,8 @@ WAYS = {"1 process, 1 thread": (1, 1), "1 process, 2 threads": (1, 2), "2 proces
 
 def epochs(folder: Path, task: str, processes: int, threads: int, options: list[str]) -> list[dict]:
     """Train two epochs. Returns: the log of each."""
-    script = [
-        str(REPO / "train.py"),
-        "--task",
-        task,
-        "--epochs",
-        "2",
-        "--overwrite",
-        "--output_dir",
-        str(folder),
-    ]
+    script = [str(REPO / "train.py"), "--task", task, "--epochs", "2", "--overwrite"]
+    script += ["--output_dir", str(folder)]
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if processes > 1 else []
     command = [sys.executable, *launcher, *script, *options]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}

@@ -1,20 +1,20 @@
-"""Training speed: our Trainer against a plain PyTorch loop and against pythae, on the same networks.
+"""The speed of training: the lab's Trainer, a plain PyTorch loop, and pythae, with the same networks.
 
     pip install -r requirements/benchmarks.txt
     python benchmarks/train_speed.py
 
-A round trains every contender for one pass over the same images, one after the other; the rounds alternate
-them, and the table gives the median and the range of images per second. What is timed is the training pass
-alone: no validation, no checkpoint, no start-up, except that every contender fetches its own batches.
+In each round every program trains for one pass over the same images, one after the other. The table gives the
+median and the range of images per second over the rounds. The time of the training pass is measured, with the
+loading of its batches, and without validation, checkpoints and start-up.
 
-- ours: `Trainer.train_epoch` on the images as they are, which is what the others do.
-- ours, distorting: the same as `train.py` runs it, with the distortions of its default `--distort`.
-- plain: what a tutorial writes. A Dataset that makes a PIL image and turns it into a tensor, one by one; a
-  DataLoader; float32; Adam; the same model, loss and batch size.
-- pythae: its VAE and BaseTrainer, with our encoder and decoder as its networks, and its own loss.
+- ours: `Trainer.train_epoch` without augmentation, as in the other programs.
+- ours, augment: the same with `--augment 1`.
+- plain loop: the code of a tutorial. A Dataset that converts PIL images to tensors, one by one; a DataLoader;
+  float32; Adam; the same model, loss and batch size.
+- pythae: its VAE and BaseTrainer with our encoder and decoder, and its own loss.
 
-The last column holds the share of the machine's matrix multiplication peak (measured on 2048 x 2048 in the
-run's own precision) that a step of ours reaches: the multiplications of layers alone are counted.
+The last column has the share of the machine's peak of matrix multiplication (measured on 2048 x 2048 matrices
+in the precision of the run) that our training reaches, counting only the multiplications of the layers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import logging
 import statistics
 import tempfile
 import time
@@ -33,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench import machine
+from helpers import machine
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -41,36 +40,50 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import submission
+from beyond import options as beyond_options
 from data_utils import MNISTDataset
 from submission import vae_loss
 from trainer import Trainer
 from vaelab.cli import Parser, markdown, number, run
-from vaelab.config import TrainConfig, make_config
+from vaelab.config import TrainConfig
 from vaelab.contract import build_model
 from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.run import RunRequest, make_config
+from vaelab.tasks import TASKS
 
-# What train.py is given: the lab's first network and the default one, with the lab's plain loss, which is
-# also pythae's; then the defaults of both tasks.
-PLAIN = {"task": "VAE0label", "recon": "mse", "prior": "standard"}
+# The tasks and options of train.py: the handout's first network; the defaults of both tasks; and --beyond.
+MLP = {"arch": "mlp", "activation": "relu", "hidden_dim": 400, "latent_dim": 20}
 MODELS = {
-    "MLP 784-400-20": {**PLAIN, "arch": "mlp", "activation": "relu", "hidden_dim": 400, "latent_dim": 20},
-    "conv, plain loss": PLAIN,
-    "VAE0label's default": {"task": "VAE0label"},
-    "Genwithlabel's default": {"task": "Genwithlabel"},
+    "MLP 784-400-20": ("VAE0label", MLP, {}),
+    "VAE0label's default": ("VAE0label", {}, {}),
+    "Genwithlabel's default": ("Genwithlabel", {}, {}),
+    "Genwithlabel, --beyond": ("Genwithlabel", {}, {"beyond": True}),
 }
 
 
-# --- The contenders -----------------------------------------------------------------------------
+# --- The programs -------------------------------------------------------------------------------
+
+
+def config_of(name: str, dataset: str) -> TrainConfig:
+    """The configuration that `train.py` would use for an entry of `MODELS`."""
+    task, model, given = MODELS[name]
+    additions = {
+        "beyond": beyond_options.read_options(given),
+        "beyond_given": beyond_options.chosen_additions(given),
+        "defaults": beyond_options.changed_defaults(given, task),
+    }
+    request = RunRequest(task, Path(), model=model, **additions)
+    return make_config(request, submission, dataset, torch.device("cpu"))
 
 
 def our_trainer(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> Trainer:
-    """The Trainer that `train.py` would make."""
-    model = build_model(submission, config.task, config.model_args)
+    """The Trainer that `train.py` would create."""
+    model = build_model(submission, config)
     return Trainer(model, vae_loss, config, train_set, train_set, folder, torch.device("cpu"))
 
 
 class TutorialDataset(Dataset):
-    """Images one by one, each by way of PIL: what torchvision's MNIST with ToTensor does."""
+    """Single images, each converted from a PIL image, as torchvision's MNIST with ToTensor does."""
 
     def __init__(self, train_set: MNISTDataset) -> None:
         self.images, self.labels = train_set.images.numpy(), train_set.labels.tolist()
@@ -84,83 +97,46 @@ class TutorialDataset(Dataset):
 
 
 def plain_loop(config: TrainConfig, train_set: MNISTDataset) -> Callable[[], object]:
-    """A pass of the plain loop. Returns: a function that trains for one."""
-    model = build_model(submission, config.task, config.model_args)
+    """The plain loop, as a function that trains for one pass."""
+    model = build_model(submission, config)
     loader = DataLoader(TutorialDataset(train_set), batch_size=config.batch_size, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def one_pass() -> None:
         model.train()
         for x, labels in loader:
-            loss = model.training_loss(x, labels, config.var)[0]
+            if hasattr(model, "training_loss"):
+                loss = model.training_loss(x, labels, config.var)[0]
+            else:
+                recon, mu, logvar = model(x, labels)
+                loss = vae_loss(recon, x, mu, logvar, config.var)[0]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            loss.item()  # a tutorial adds it up
+            loss.item()  # as in tutorials, which sum it
 
     return one_pass
 
 
 def pythae_loop(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> Callable[[], object] | None:
-    """A pass of pythae's trainer; None where it isn't installed, or for a loss that it doesn't have."""
+    """Pythae's trainer, as a function that trains for one pass; None if it can't be compared.
+
+    It must be installed, and has no conditional model and no loss like those of beyond/.
+    """
+    if TASKS[config.task].conditional or config.beyond:
+        return None
     try:
-        from pythae.data.datasets import BaseDataset
-        from pythae.models import VAE, VAEConfig
-        from pythae.models.base.base_utils import ModelOutput
-        from pythae.models.nn import BaseDecoder, BaseEncoder
-        from pythae.trainers import BaseTrainer, BaseTrainerConfig
+        from pythae_loop import make_loop
     except ImportError:
         return None
-    if config.model_args["prior"] != "standard":
-        return None
-    ours = build_model(submission, config.task, config.model_args)
-
-    class Encoder(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = ours.encoder
-
-        def forward(self, x: Tensor) -> ModelOutput:
-            mu, logvar = self.net(x).chunk(2, dim=1)
-            return ModelOutput(embedding=mu, log_covariance=logvar)
-
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = ours.decoder
-
-        def forward(self, z: Tensor) -> ModelOutput:
-            return ModelOutput(reconstruction=self.net(z))
-
-    model = VAE(
-        VAEConfig(input_dim=(28, 28), latent_dim=config.model_args["latent_dim"]), Encoder(), Decoder()
-    )
-    data = BaseDataset(train_set.images.float() / 255, train_set.labels)
-    settings = BaseTrainerConfig(
-        output_dir=str(folder),
-        num_epochs=1,
-        per_device_train_batch_size=config.batch_size,
-        learning_rate=1e-3,
-        no_cuda=True,
-    )
-    logging.disable(logging.INFO)
-    trainer = BaseTrainer(model, data, None, settings)
-    trainer.prepare_training()
-
-    def one_pass() -> None:
-        trainer.callback_handler.on_epoch_begin(
-            training_config=settings, epoch=1, train_loader=trainer.train_loader, eval_loader=None
-        )
-        trainer.train_step(1)
-
-    return one_pass
+    return make_loop(build_model(submission, config), config, train_set, folder)
 
 
 # --- The measurement ----------------------------------------------------------------------------
 
 
 def images_per_second(one_pass: Callable[[], object], images: int) -> float:
-    """The speed of one pass."""
+    """The images per second of one pass."""
     start = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):  # pythae's progress bar
         one_pass()
@@ -168,7 +144,7 @@ def images_per_second(one_pass: Callable[[], object], images: int) -> float:
 
 
 def matmul_peak(precision: str) -> float:
-    """Floating-point operations per second of a 2048 x 2048 product: the best of ten."""
+    """Floating-point operations per second of a 2048 x 2048 product, the best of ten."""
     n = 2048
     a = torch.randn(n, n, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     seconds = []
@@ -180,7 +156,7 @@ def matmul_peak(precision: str) -> float:
 
 
 def step_operations(trainer: Trainer, config: TrainConfig) -> int:
-    """Floating-point operations of the layers in one step, forward and backward."""
+    """The floating-point operations of the layers in one step, forward and backward."""
     batch = next(trainer.train_set.batches(config.batch_size))
     with FlopCounterMode(display=False) as counter:
         terms, _ = trainer.loss_terms(batch.images, trainer.labels_for_model(batch.labels))
@@ -191,23 +167,22 @@ def step_operations(trainer: Trainer, config: TrainConfig) -> int:
 def measure(
     name: str, args: argparse.Namespace, train_set: MNISTDataset, peak: dict[str, float]
 ) -> list[tuple[str, ...]]:
-    """The rows of one network."""
-    device = torch.device("cpu")
-    config = make_config(dict(MODELS[name]), train_set.name, device)
+    """The rows of one network in the table."""
+    config = config_of(name, train_set.name)
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         trainers = {
-            "ours": our_trainer(replace(config, distort=0.0), train_set, Path(folder)),
-            "ours, distorting": our_trainer(config, train_set, Path(folder)),
+            "ours": our_trainer(replace(config, augment=0.0), train_set, Path(folder)),
+            "ours, augment": our_trainer(replace(config, augment=1.0), train_set, Path(folder)),
         }
-        contenders: dict[str, Callable[[], object] | None] = {
+        programs: dict[str, Callable[[], object] | None] = {
             **{key: partial(trainer.train_epoch, bar) for key, trainer in trainers.items()},
             "plain loop": plain_loop(config, train_set),
             "pythae": pythae_loop(config, train_set, Path(folder)),
         }
-        speeds: dict[str, list[float]] = {key: [] for key, one_pass in contenders.items() if one_pass}
+        speeds: dict[str, list[float]] = {key: [] for key, one_pass in programs.items() if one_pass}
         for round_ in range(args.rounds + 1):
             for key, values in speeds.items():
-                speed = images_per_second(contenders[key], len(train_set))
+                speed = images_per_second(programs[key], len(train_set))
                 if round_ > 0:  # the first one warms up
                     values.append(speed)
         operations = step_operations(trainers["ours"], config)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install, lint and run every test; more arguments go to pytest: bash scripts/test.sh -k resume
+# Install, lint and run the tests: all of them, or those that pytest's arguments choose:
+#   bash scripts/test.sh tests/unit        # under a minute; also: -k resume, -m 'not slow'
 # Tests on real MNIST run where VAE_LAB_DATA names the folder of its four files, and skip elsewhere.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

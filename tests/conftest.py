@@ -1,4 +1,4 @@
-"""What several tests share: files of MNIST's format, running a command as a user does, a finished main job."""
+"""Shared by the tests: files of the idx format, running a command as a user does, a finished main job."""
 
 from __future__ import annotations
 
@@ -175,9 +175,12 @@ def exit_code(stop: SystemExit) -> int:
 
 
 def run_here(
-    script: Path, *args: object, cwd: Path, env: dict[str, str] | None = None
+    script: Path, *args: object, cwd: Path, env: dict[str, str] | None = None, curve: bool = False
 ) -> subprocess.CompletedProcess:
-    """Run the `main` of a command in this process, as the script itself would call it."""
+    """Run the `main` of a command in this process, as the script itself would call it.
+
+    curve: draw loss_curve.png, which takes longer than the training of a small model. Else an empty file.
+    """
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -192,6 +195,9 @@ def run_here(
         if script.parent != REPO:
             stack.enter_context(modules_of(script.parent))
         try:
+            if script.stem == "train" and not curve:
+                trainer = importlib.import_module("trainer")
+                patch.setattr(trainer, "draw_loss_curve", lambda _, path: path.write_bytes(b""))
             module = importlib.import_module(script.stem)
             importlib.import_module("vaelab.cli").run(module.main)
         except SystemExit as stop:
@@ -206,12 +212,13 @@ def run_command(*args: object, cwd: Path, repo: Path = REPO, **kwargs: Any) -> s
     """Run `python <args>` in `cwd`, the script taken from `repo`. VAE_LAB_DATA is not passed on.
 
     The commands of the lab run in this process, which has imported torch already; other scripts, and commands
-    with options of `run_process` other than `env` (or `process=True`), in a process of their own.
+    with options of `run_process` other than `env` or with `process=True`, in a process of their own.
     """
     script, options = repo / str(args[0]), dict(kwargs)
     own = options.pop("process", False)
-    if not own and options.keys() <= {"env"} and script.parent == repo:
+    if not own and options.keys() <= {"env", "curve"} and script.parent == repo:
         return run_here(script, *args[1:], cwd=cwd, **options)
+    options.pop("curve", None)
     if "env" in options:
         options["env"] = without_data() | options["env"]
     return run_process(*args, cwd=cwd, repo=repo, **options)
@@ -255,7 +262,7 @@ def do_main_job(cwd: Path, *options: object) -> None:
     """Train both tasks (a small MLP, scikit-learn's digits), run and grade them."""
     options = ("--dataset", "digits", "--arch", "mlp", "--epochs", 20, "--latent_dim", 12, *options)
     for task in ("VAE0label", "Genwithlabel"):
-        succeed("train.py", "--task", task, *options, cwd=cwd)
+        succeed("train.py", "--task", task, *options, cwd=cwd, curve=True)
         succeed("inference.py", "--checkpoint_path", f"outputs/{task}/best.pt", cwd=cwd)
     succeed("grade.py", cwd=cwd)
 
@@ -272,8 +279,8 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def beyond_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `main_job`, with all additions of beyond/."""
-    return made_once(tmp_path_factory, "beyond_job", lambda cwd: do_main_job(cwd, "--beyond"))
+    """As `main_job`, with all additions of beyond/ and fewer epochs."""
+    return made_once(tmp_path_factory, "beyond_job", lambda cwd: do_main_job(cwd, "--beyond", "--epochs", 8))
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ class ModelSession:
         mu, logvar = (value.float().cpu() for value in output)
         if not (torch.isfinite(mu).all() and torch.isfinite(logvar).all()):
             raise LabError("its codes are nan or infinite: the training failed, train again")
-        return mu, logvar
+        return (mu, logvar)
 
     @torch.no_grad()
     def generate(self, label: int, n: int) -> np.ndarray:

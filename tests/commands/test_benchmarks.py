@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 from conftest import REPO, copy_lab, succeed
-from PIL import Image
 
 
 @pytest.fixture
@@ -39,33 +37,48 @@ def test_train_speed(lab_copy: Path) -> None:
             )
 
 
-def test_grade_speed(lab_copy: Path, main_job: Path) -> None:
-    options = ("--checkpoint_path", main_job / "outputs/Genwithlabel/best.pt", "--runs", 1)
+def test_grade_speed(lab_copy: Path, beyond_job: Path) -> None:
+    options = ("--checkpoint_path", beyond_job / "outputs/Genwithlabel/best.pt", "--runs", 1)
     rows = table(succeed("benchmarks/grade_speed.py", *options, cwd=lab_copy, repo=lab_copy))
     assert [row[:2] for row in rows] == [
-        [codes, way] for codes in ("mu", "searched") for way in ("ours", "original")
+        [codes, method] for codes in ("mu", "refined") for method in ("ours", "original")
     ]
-    assert float(rows[2][-1]) > float(rows[0][-1])  # what the search is for
+    assert float(rows[2][-1]) > float(rows[0][-1])  # the purpose of the refinement
 
 
-def test_quality_goes_on_where_it_was(lab_copy: Path) -> None:
-    """Runs that are done are read; the table gives their means."""
+def test_finished_runs_of_the_ablation_are_kept(lab_copy: Path) -> None:
+    """The table has their means."""
+    variants = ("default", "prior", "recon", "refine", "beyond")
     for seed, fid in ((0, 1.0), (1, 2.0)):
-        for prior, task in (
-            ("learned", "VAE0label"),
-            *((p, "Genwithlabel") for p in ("standard", "class_mean", "learned")),
-        ):
-            name = f"digits-{task}-{prior}-d4-epochs3-seed{seed}"
-            grade = {"ssim": 0.9, "mse": 0.01, "score": 8.5, "score_uncapped": 8.5}
-            grade |= {"fid": fid} if task == "Genwithlabel" else {}
-            path = lab_copy / "outputs/quality" / name / "valid.json"
-            path.parent.mkdir(parents=True)
-            path.write_text(json.dumps({task: grade}))
-    options = ("--dataset", "digits", "--seeds", 2, "--latent_dims", 4)
+        for task in ("VAE0label", "Genwithlabel"):
+            for variant in variants:
+                grade = {"ssim": 0.9, "mse": 0.01, "score": 8.5, "score_uncapped": 8.5}
+                grade |= {"fid": fid} if task == "Genwithlabel" else {}
+                path = lab_copy / f"outputs/quality/digits-{task}-{variant}-epochs3-seed{seed}/valid.json"
+                path.parent.mkdir(parents=True)
+                path.write_text(json.dumps({task: grade}))
+    options = ("--dataset", "digits", "--seeds", 2, "--epochs", 3, "--splits", "valid")
     rows = table(succeed("benchmarks/quality.py", *options, cwd=lab_copy, repo=lab_copy))
-    assert len(rows) == 4
-    assert rows[0][4] == ""
-    assert rows[1][4] == "1.50 ± 0.71"
-    with (lab_copy / "benchmarks/results/quality.csv").open() as file:
-        assert float(list(csv.DictReader(file))[3]["fid_mean"]) == 1.5
-    assert Image.open(lab_copy / "benchmarks/results/quality.png").size[0] > 1000
+    assert [row[0] for row in rows[5:]] == [
+        "(default)",
+        "--prior learned",
+        "--recon ssim_mse",
+        "--refine 10",
+        "--beyond",
+    ]
+    assert [row[1] for row in rows] == ["VAE0label"] * 5 + ["Genwithlabel"] * 5
+    assert rows[0][5] == ""
+    assert rows[5][5] == "1.50 ± 0.71"
+    assert table((lab_copy / "benchmarks/results/ablation.md").read_text()) == rows
+
+
+def test_the_ablation_runs_what_is_missing(lab_copy: Path) -> None:
+    options = ("--dataset", "digits", "--seeds", 1, "--epochs", 1, "--splits", "valid")
+    options += ("--tasks", "VAE0label", "--variants", "default", "refine")
+    command = ("benchmarks/quality.py", *options)
+    rows = table(succeed(*command, cwd=lab_copy, repo=lab_copy))
+    plain, refined = (float(row[-1].split()[0]) for row in rows)
+    assert 0 < plain <= refined
+    result = lab_copy / "outputs/quality/digits-VAE0label-default-epochs1-seed0/valid.json"
+    assert json.loads(result.read_text())["VAE0label"]["split"] == "valid"
+    assert table(succeed(*command, cwd=lab_copy, repo=lab_copy)) == rows

@@ -84,11 +84,6 @@ def test_options_of_beyond_are_recorded_and_rebuilt(beyond_job: Path, main_job: 
         assert (config["var"], config["augment"]) == (0.002, 1.0)
         assert config["model_args"]["channels"] == 64
         assert "beyond" not in json.loads((main_job / f"outputs/{task}/config.json").read_text())
-    ssim = [
-        json.loads((job / "outputs/grade_result.json").read_text())["VAE0label"]["ssim"]
-        for job in (main_job, beyond_job)
-    ]
-    assert ssim[0] < ssim[1]
 
 
 def test_old_names_and_single_options_on_the_command_line(with_data: Path) -> None:
@@ -128,7 +123,7 @@ def test_resuming_with_beyond_is_bit_exact(with_data: Path) -> None:
 
 
 def stop_in_epoch(epoch: int) -> Callable[[Trainer], None]:
-    """A replacement of `Trainer.draw_samples` that stops the training before the epoch's files are written."""
+    """A replacement of `Trainer.draw_samples` that stops the training before the epoch is written."""
     draw_samples = Trainer.draw_samples
 
     def stopping(trainer: Trainer) -> None:

@@ -167,13 +167,13 @@ def test_a_full_disk_is_one_line_too(beside: Path, capsys: pytest.CaptureFixture
     time.sleep(0.1)  # for the writer's thread, which would have more to say
     assert capsys.readouterr().err == f"error: can't write into {FOLDER}/tensorboard: File too large\n"
     assert 1 < len(rows(FOLDER)) < 5
-    assert load_checkpoint(FOLDER / "last.pt")["epoch"] == len(rows(FOLDER))
+    assert load_checkpoint(FOLDER / "last.pt").epoch == len(rows(FOLDER))
 
 
 def test_live_curves_need_a_notebook(in_tmp: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         run(lambda: start("--live"))
-    assert capsys.readouterr().err == "error: --live draws into a notebook, which this is not: leave it out\n"
+    assert capsys.readouterr().err == "error: --live works in a notebook only: leave it out\n"
 
 
 def test_they_are_drawn_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> None:

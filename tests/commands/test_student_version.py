@@ -233,12 +233,12 @@ def test_an_empty_blank_stops_a_training_by_its_name(student: Path, tmp_path: Pa
         ("# END SOLUTION 2.2.3", "", r"SOLUTION 2\.2\.4 begins inside SOLUTION 2\.2\.3"),
         ("# BEGIN SOLUTION 2.2.3", "", r"line \d+: END SOLUTION 2\.2\.3 without its BEGIN"),
         ("# END SOLUTION 3.3", "", r"line \d+: SOLUTION 3\.3 has no END"),
-        ("SOLUTION 3.2", "SOLUTION 2.2.2", r"line \d+: SOLUTION 2\.2\.2 is there twice"),
-        ("# BEGIN SOLUTION 2.3", "# BEGIN SOLUTION", r"'# BEGIN SOLUTION' is no marker"),
-        ("# BEGIN SOLUTION 2.3", "# begin solution 2.3", r"is no marker: write"),
-        ("# BEGIN SOLUTION 2.3", "#BEGIN SOLUTION 2.3", r"is no marker: write"),
-        ("# BEGIN SOLUTION 2.3", "# BEGIN SOLUTION 2.3 the loss", r"is no marker: write"),
-        ("SOLUTION 3.3", "SOLUTION 4.33", r"submission\.py has no SOLUTION 3\.3$"),
+        ("SOLUTION 3.2", "SOLUTION 2.2.2", r"line \d+: SOLUTION 2\.2\.2 occurs twice"),
+        ("# BEGIN SOLUTION 2.3", "# BEGIN SOLUTION", r"'# BEGIN SOLUTION' is not a marker"),
+        ("# BEGIN SOLUTION 2.3", "# begin solution 2.3", r"is not a marker: write"),
+        ("# BEGIN SOLUTION 2.3", "#BEGIN SOLUTION 2.3", r"is not a marker: write"),
+        ("# BEGIN SOLUTION 2.3", "# BEGIN SOLUTION 2.3 the loss", r"is not a marker: write"),
+        ("SOLUTION 3.3", "SOLUTION 4.33", r"line \d+: unknown SOLUTION 4\.33"),
     ],
 )
 def test_bad_markers_are_refused(old: str, new: str, says: str) -> None:
@@ -248,13 +248,41 @@ def test_bad_markers_are_refused(old: str, new: str, says: str) -> None:
         blanks.without_solutions(text)
 
 
+def test_a_missing_solution_is_named() -> None:
+    text = re.sub(r" *# (BEGIN|END) SOLUTION 3\.3\n", "", SOLVED)
+    with pytest.raises(LabError, match=r"submission\.py has no SOLUTION 3\.3$"):
+        blanks.without_solutions(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "module"),
+    [
+        ("grade.py", "from vaelab.sweep_results import read_results", "vaelab.sweep_results"),
+        ("apps/report/page.py", "import apps.autograde.grader", "apps.autograde"),
+        ("vaelab/cli.py", "def f() -> None:\n    from beyond import options", "beyond"),
+        ("tests/unit/test_metrics.py", "from hostile import CASES", "hostile"),
+        ("trainer.py", "from beyond.losses import ssim_mse", "beyond"),
+    ],
+)
+def test_an_import_of_what_is_not_shipped_is_refused(
+    student: Path, tmp_path: Path, name: str, line: str, module: str
+) -> None:
+    copy = shutil.copytree(student, tmp_path / "student")
+    build.check_imports(copy)
+    (copy / name).write_text(f"{line}\n")
+    with pytest.raises(
+        LabError, match=rf"{re.escape(name)} line \d imports {re.escape(module)}\S*, which is not"
+    ):
+        build.check_imports(copy)
+
+
 def test_a_solution_in_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/a.md").write_text("One way:\n\n    z = mu  +  std * eps   # as in the paper\n")
-    with pytest.raises(LabError, match=r"docs/a\.md line 3 holds a line of SOLUTION 2\.2\.4"):
+    with pytest.raises(LabError, match=r"docs/a\.md line 3 contains a line of SOLUTION 2\.2\.4"):
         build.check_no_solution(tmp_path, SOLVED)
     (tmp_path / "docs/a.md").rename(tmp_path / "a.ipynb")
-    with pytest.raises(LabError, match=r"a\.ipynb line 3 holds a line of SOLUTION 2\.2\.4"):
+    with pytest.raises(LabError, match=r"a\.ipynb line 3 contains a line of SOLUTION 2\.2\.4"):
         build.check_no_solution(tmp_path, SOLVED)
     (tmp_path / "a.ipynb").unlink()
     (tmp_path / "docs/a.md").write_text("z is drawn around mu, as far away as std says.\n")
@@ -266,16 +294,16 @@ def test_where_it_may_be_written(student: Path, tmp_path: Path) -> None:
     (tmp_path / "mine/essay.txt").write_text("a term's work")
     (tmp_path / "file").write_text("")
     for options, says in (
-        (("mine",), "mine isn't empty: name another folder, or replace it with --overwrite"),
-        (("mine", "--overwrite"), "mine holds no manifest.json of this lab: it is not replaced"),
+        (("mine",), "mine is not empty: name another folder, or replace it with --overwrite"),
+        (("mine", "--overwrite"), "mine has no manifest.json of a students' version: it is not replaced"),
         (("file",), "file is a file: name a folder"),
-        ((REPO,), "lies in the lab's own repository"),
-        ((REPO, "--overwrite"), "lies in the lab's own repository"),
+        ((REPO,), "is inside the lab's repository"),
+        ((REPO, "--overwrite"), "is inside the lab's repository"),
         (("data", "--with_data", "digits"), "there is no dataset/digits/train.npz: python data_utils.py"),
     ):
         assert says in fail(*BUILD, *options, cwd=tmp_path)
     (tmp_path / "mine/manifest.json").write_text('{"lab": "another"}')
-    assert "holds no manifest.json of this lab" in fail(*BUILD, "mine", "--overwrite", cwd=tmp_path)
+    assert "has no manifest.json of a students' version" in fail(*BUILD, "mine", "--overwrite", cwd=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "file"}  # nothing half-made is left
     assert (tmp_path / "mine/essay.txt").read_text() == "a term's work"
 
@@ -284,7 +312,7 @@ def test_it_is_replaced_when_asked_for(student: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     succeed(*BUILD, "empty", cwd=tmp_path)
     (tmp_path / "empty/stale.py").write_text("")
-    assert "isn't empty" in fail(*BUILD, "empty", cwd=tmp_path)
+    assert "is not empty" in fail(*BUILD, "empty", cwd=tmp_path)
     succeed(*BUILD, "empty", "--overwrite", cwd=tmp_path)
     built, again = files_of(student), files_of(tmp_path / "empty")
     assert built.keys() == again.keys()
@@ -297,7 +325,7 @@ def test_inside_the_repository_only_what_git_ignores() -> None:
     build.check_out(REPO / "student/of/this/term", overwrite=False)
     build.check_out(REPO / "outputs/student", overwrite=False)
     for name in ("docs", "docs/student", "built"):
-        with pytest.raises(LabError, match="lies in the lab's own repository"):
+        with pytest.raises(LabError, match="is inside the lab's repository"):
             build.check_out(REPO / name, overwrite=True)
 
 

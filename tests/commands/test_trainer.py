@@ -152,7 +152,9 @@ def test_a_run_is_not_replaced_unasked(whole_run: Path, change) -> None:
     cwd = change(whole_run.parent.parent)
     folder = cwd / "outputs/Genwithlabel"
     before = digest(folder / "last.pt")
-    assert "already contains a run: continue it with --resume, or replace it with --overwrite" in fail(*SMALL, cwd=cwd)
+    assert "already contains a run: continue it with --resume, or replace it with --overwrite" in fail(
+        *SMALL, cwd=cwd
+    )
     (folder / "valid").mkdir()  # outputs of the old model, which must not be graded as the new one's
     assert "not allowed with argument" in fail(*SMALL, "--resume", "--overwrite", cwd=cwd)
     assert digest(folder / "last.pt") == before

@@ -1,4 +1,4 @@
-"""The additions of beyond/: each alone around the solved submission and a student's model, and all together."""
+"""The additions of beyond/: each alone around the solved submission and a student's model, and together."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import copy_lab, run_command
+from conftest import REPO, copy_lab, run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import ANSWERS, SOLVED, put_back

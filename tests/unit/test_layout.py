@@ -18,7 +18,14 @@ from vaelab.tasks import TASKS
 LAB = ("submission", "model", "data_utils", "trainer")
 FILES = [
     path
-    for place in ("*.py", "vaelab/**/*.py", "beyond/**/*.py", "apps/**/*.py", "benchmarks/**/*.py", "scripts/*.py")
+    for place in (
+        "*.py",
+        "vaelab/**/*.py",
+        "beyond/**/*.py",
+        "apps/**/*.py",
+        "benchmarks/**/*.py",
+        "scripts/*.py",
+    )
     for path in sorted(REPO.glob(place))
 ]
 COMMANDS = sorted(path.stem for path in REPO.glob("*.py") if path.stem not in LAB)

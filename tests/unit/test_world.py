@@ -7,6 +7,7 @@ import torch
 
 from vaelab.distributed import WholeBatchNoise, World
 
+
 @pytest.mark.parametrize("n", [1, 2, 3, 83, 128])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_each_row_counts_once_and_each_process_has_one(n: int, size: int) -> None:

@@ -1,6 +1,7 @@
-"""What the benchmarks share: the line that names the machine, running the lab's commands.
+"""Functions that the benchmarks share: a description of the machine, and running the lab's commands.
 
-Importing it puts the repository's folder on the path, so that a benchmark can import the lab's modules.
+Importing this module puts the repository's folder on the path, so that a benchmark can import its
+modules.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vaelab.cli import LabError  # noqa: E402
 
 
 def machine() -> str:
-    """The processor, the number of threads and the versions, in one line."""
+    """The processor, the number of threads and the versions in one line."""
     cpu = platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpuinfo = Path("/proc/cpuinfo")
@@ -46,7 +47,7 @@ def lab(script: str, *args: object, threads: int | None = None) -> None:
 def train_and_grade(
     folder: Path, split: str, data_dir: Path | None, *options: object, threads: int | None = None
 ) -> None:
-    """A whole job of one task, from nothing to `folder/grade_result.json`: train, infer, grade."""
+    """Train, infer and grade one task, up to `folder/grade_result.json`. options: of train.py."""
     data = ["--data_dir", data_dir] if data_dir else []
     task = options[options.index("--task") + 1]
     lab("train.py", *options, "--output_dir", folder, "--overwrite", *data, threads=threads)
