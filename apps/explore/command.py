@@ -49,7 +49,7 @@ COMMANDS = {
         SEVERAL,
     ),
     "balance": FigureCommand(
-        "Three VAEs at latent_dim 2, trained on reconstruction alone, KL alone, and both: codes and samples.",
+        "Three VAEs at latent_dim 2 with a very small, a very large and a usual var: codes and samples.",
         "latent_space",
     ),
     "walk": FigureCommand(

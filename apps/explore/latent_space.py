@@ -172,13 +172,15 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> f
 
 
 def balance(context: ExploreContext) -> None:
-    """Draw the codes and the samples of VAEs trained on reconstruction alone, KL alone, and both."""
-    # The loss weighs reconstruction by 1 / (2 var): near zero the KL is negligible, far above one the
-    # reconstruction is. grad_clip is in units of that weight, so it must not limit the gradient of KL alone.
+    """Draw the codes and the samples of VAEs with a very small, a very large and a usual var."""
+    # The weight of reconstruction is 1 / (2 var): at 1e-6 the KL term has almost none, at 1e6 reconstruction
+    # has almost none. It must not be zero: with the KL term alone the decoder gets no gradient. The gradient
+    # is clipped in units of 1 / (2 var), hence the larger limit at 1e6.
+    both = "var 0.5 (both)"
     models = {
-        "reconstruction alone": context.trained("d2-recon", 20, latent_dim=2, var=1e-6),
-        "KL alone": context.trained("d2-kl", 20, latent_dim=2, var=1e6, grad_clip=1e8),
-        "both": context.trained("d2", 20, latent_dim=2),
+        "var 1e-6 (reconstruction dominates)": context.trained("d2-recon", 20, latent_dim=2, var=1e-6),
+        "var 1e6 (KL dominates)": context.trained("d2-kl", 20, latent_dim=2, var=1e6, grad_clip=1e8),
+        both: context.trained("d2", 20, latent_dim=2, var=0.5),
     }
     valid = context.data("valid")
     eps = torch.randn(len(valid), 2, device=context.device)
@@ -195,9 +197,9 @@ def balance(context: ExploreContext) -> None:
         title = f"samples of z ~ N(0, I)\nKL {kl:,.2f} nats, MSE of reconstruction {mse:.4f}"
         show_images(lower[i], context.decode(model, normal), 10, title)
         std = z.std(dim=0).mean().item()
-        rows.append({"loss": name, "kl": kl, "mse": mse, "standard deviation of the codes": std})
+        rows.append({"model": name, "kl": kl, "mse": mse, "standard deviation of the codes": std})
     figure.suptitle("dashed: two standard deviations of N(0, I)", fontsize=9)
-    context.save(figure, rows, epochs=models["both"].epoch)
+    context.save(figure, rows, epochs=models[both].epoch)
 
 
 def draw_posterior(axes: Axes, z: Tensor, labels: Tensor, title: str) -> None:

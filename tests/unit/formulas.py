@@ -1,7 +1,8 @@
-"""The formulas of a document, and what several checks of them need.
+"""The formulas and statements of a document, and the distributions that their checks use.
 
-A check stands under `@formula(tag, latex)`: the text between the two `$$` of the document, and the number in
-its `\\tag`. A document whose formulas are not exactly those that are checked, fails.
+A check of a formula is decorated with `@formula(tag, latex)`: the text between the two `$$` of the document,
+and the number in its `\\tag`. A document whose formulas differ from the checked ones fails. A check of a
+sentence is decorated with `@statement(document, english, chinese)`: both documents must contain these words.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.distributions import MultivariateNormal
 DISPLAY = re.compile(r"^\$\$\n(.+?)\n\$\$$", re.MULTILINE | re.DOTALL)
 TAG = re.compile(r" \\tag\{(\S+)\}$")
 REGISTRY: dict[str, tuple[str, Callable[[], None]]] = {}
+STATEMENTS: dict[str, tuple[dict[str, str], Callable[[], None]]] = {}
 
 
 def formula(tag: str, latex: str) -> Callable:
@@ -29,6 +31,22 @@ def formula(tag: str, latex: str) -> Callable:
         return check
 
     return register
+
+
+def statement(document: str, english: str, chinese: str) -> Callable:
+    """Decorator for the check of a sentence of docs/<document>.md and docs/<document>.zh.md."""
+
+    def register(check: Callable[[], None]) -> Callable[[], None]:
+        assert check.__name__ not in STATEMENTS, f"two checks named {check.__name__}"
+        STATEMENTS[check.__name__] = {f"{document}.md": english, f"{document}.zh.md": chinese}, check
+        return check
+
+    return register
+
+
+def running_text(path: Path) -> str:
+    """A document without line breaks and quotation marks at the start of lines."""
+    return " ".join(re.sub(r"^> ?", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE).split())
 
 
 def checked(prefix: str) -> dict[str, str]:
@@ -138,6 +156,10 @@ class Mixture:
         weight, mean, variance = theta
         densities = torch.distributions.Normal(mean, variance.sqrt()).log_prob(self.x[:, None]).exp()
         return (densities @ weight).log()
+
+    def elbo(self, q: Tensor, theta: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The ELBO of q, [N, 2], by its definition. Returns: [N]."""
+        return (q * (self.log_joint(theta) - q.log())).sum(dim=1)
 
     def posterior(self, theta: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """p_theta(z|x). Returns: [N, 2]."""

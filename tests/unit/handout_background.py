@@ -50,8 +50,25 @@ def kl_is_zero_only_at_equality() -> None:
     torch.testing.assert_close(kl, kl_divergence(Categorical(p), Categorical(q)))
 
 
+@formula("0.3", r"t - 1 \ge \log t")
+def line_above_the_logarithm() -> None:
+    t = torch.linspace(1e-3, 10, 99_991, dtype=torch.float64)  # steps of 1e-4 or less; 1 is among them
+    slack = t - 1 - t.log()
+    assert slack.min() >= 0
+    assert ((slack < 1e-10) == ((t - 1).abs() < 1e-5)).all()  # equality at 1 only
+
+
+@formula("0.4", r"\mathbb E \left[ f(X) \right] \ge f(\mathbb E \left[ X \right])")
+def jensen() -> None:
+    p, x = normal(500, 6).softmax(dim=1), normal(500, 6, seed=1).exp()  # 500 distributions of 6 values
+    constant = x[:, :1].expand(-1, 6)
+    for f in (torch.square, torch.exp, lambda t: -t.log()):  # strictly convex
+        assert ((p * f(x)).sum(dim=1) > f((p * x).sum(dim=1))).all()
+        torch.testing.assert_close((p * f(constant)).sum(dim=1), f(x[:, 0]))
+
+
 @formula(
-    "0.3",
+    "0.5",
     r"N(x; \mu, \sigma^2) = \frac{1}{\sqrt{2 \pi \sigma^2}} "
     r"\exp \left( - \frac{(x - \mu)^2}{2 \sigma^2} \right)",
 )
@@ -62,7 +79,7 @@ def gaussian_density() -> None:
 
 
 @formula(
-    "0.4",
+    "0.6",
     r"\mathrm{KL}(N(\mu_1, \Sigma_1) \Vert N(\mu_2, \Sigma_2)) = \frac{1}{2} \left[ "
     r"\mathrm{tr}(\Sigma_2^{-1} \Sigma_1) + (\mu_2 - \mu_1)^T \Sigma_2^{-1} (\mu_2 - \mu_1) - n + "
     r"\log \frac{\det \Sigma_2}{\det \Sigma_1} \right]",
@@ -84,9 +101,63 @@ def kl_of_gaussians() -> None:
 
 
 @formula(
-    "0.5",
-    r"\theta_{t+1} = \arg\max_\theta \mathbb E_{z \sim p_{\theta_t}(z \mid x)} "
-    r"\left[ \log p_\theta(x, z) \right]",
+    "0.7",
+    r"\arg\max_\theta p(\theta \mid x) = \arg\max_\theta \frac{p(\theta) p(x \mid \theta)}{p(x)} = "
+    r"\arg\max_\theta p(x \mid \theta) = \arg\max_\theta \log p(x \mid \theta)",
+)
+def map_with_a_constant_prior_is_maximum_likelihood() -> None:
+    theta = torch.linspace(-3, 3, 6001, dtype=torch.float64)
+    likelihood = Normal(theta, 0.7).log_prob(torch.tensor([0.4, 1.3]).double()[:, None]).sum(dim=0).exp()
+    for prior, agrees in (
+        (torch.full_like(theta, 1 / 6), True),
+        (Normal(0.0, 0.5).log_prob(theta).exp(), False),
+    ):
+        evidence = torch.trapezoid(prior * likelihood, theta)
+        posterior = prior * likelihood / evidence
+        assert torch.trapezoid(posterior, theta).item() == pytest.approx(1)
+        assert (posterior.argmax() == likelihood.argmax()) == agrees
+    assert likelihood.argmax() == likelihood.log().argmax()
+    assert theta[likelihood.argmax()].item() == pytest.approx(0.85)  # the mean of the two values
+
+
+@formula(
+    "0.8",
+    r"\log p_\theta(x) = \int q(z) \log p_\theta(x) dz = \mathrm{ELBO}(q, \theta) + "
+    r"\mathrm{KL}(q(z) \Vert p_\theta(z \mid x))",
+)
+def log_likelihood_as_elbo_plus_kl() -> None:
+    mixture, theta = Mixture(), Mixture.random_theta(3)
+    log_p, posterior = mixture.log_likelihood(theta), mixture.posterior(theta)
+    for q in (torch.softmax(normal(len(mixture.x), 2, seed=5), 1), posterior):
+        torch.testing.assert_close((q * log_p[:, None]).sum(dim=1), log_p)
+        elbo = mixture.elbo(q, theta)
+        kl = kl_divergence(Categorical(q), Categorical(posterior))
+        torch.testing.assert_close(elbo + kl, log_p)
+        assert (elbo <= log_p + 1e-12).all()
+    torch.testing.assert_close(elbo, log_p)  # the last q was the posterior
+
+
+@formula("0.9", r"\log p_\theta(x) = \log p_\theta(x, z) - \log p_\theta(z \mid x)")
+def log_likelihood_at_every_z() -> None:
+    mixture, theta = Mixture(), Mixture.random_theta(3)
+    difference = mixture.log_joint(theta) - mixture.posterior(theta).log()  # [N, 2]
+    torch.testing.assert_close(difference, mixture.log_likelihood(theta)[:, None].expand(-1, 2))
+
+
+@formula("0.10", r"q_{t+1}(z) = p_{\theta_t}(z \mid x)")
+def e_step_is_the_best_q() -> None:
+    mixture, theta = Mixture(), Mixture.random_theta(3)
+    best = mixture.posterior(theta)
+    torch.testing.assert_close(mixture.elbo(best, theta), mixture.log_likelihood(theta))
+    for seed in range(50):
+        near = (best.log() + 0.1 * normal(*best.shape, seed=seed)).softmax(dim=1)
+        assert (mixture.elbo(near, theta) < mixture.elbo(best, theta)).all()
+
+
+@formula(
+    "0.11",
+    r"\theta_{t+1} = \arg\max_\theta \mathrm{ELBO}(q_{t+1}, \theta) = "
+    r"\arg\max_\theta \mathbb E_{z \sim q_{t+1}} \left[ \log p_\theta(x, z) \right]",
 )
 def m_step_is_the_maximum() -> None:
     mixture = Mixture()
@@ -100,9 +171,10 @@ def m_step_is_the_maximum() -> None:
         weight, mean, variance = (0.1 * normal(2, seed=3 * seed + i) for i in range(3))
         near = torch.softmax(best[0].log() + weight, 0), best[1] + mean, best[2] * variance.exp()
         assert expected(near) < expected(best)
+        assert mixture.elbo(q, near).sum() < mixture.elbo(q, best).sum()
 
 
-@formula("0.6", r"\log p_{\theta_{t+1}}(x) \ge \log p_{\theta_t}(x)")
+@formula("0.12", r"\log p_{\theta_{t+1}}(x) \ge \log p_{\theta_t}(x)")
 def em_never_falls() -> None:
     for seed in range(10):
         mixture = Mixture(seed)
@@ -115,41 +187,14 @@ def em_never_falls() -> None:
         assert values[-1] > values[0] + 1
 
 
-@formula("0.7", r"\log p_\theta(x) = \log p_\theta(x, z) - \log p_\theta(z \mid x)")
-def log_likelihood_at_every_z() -> None:
-    mixture, theta = Mixture(), Mixture.random_theta(3)
-    difference = mixture.log_joint(theta) - mixture.posterior(theta).log()  # [N, 2]
-    torch.testing.assert_close(difference, mixture.log_likelihood(theta)[:, None].expand(-1, 2))
-
-
-@formula("0.8", r"\log p_\theta(x) = Q(\theta, \theta_t) + H(\theta, \theta_t)")
-def log_likelihood_as_q_plus_h() -> None:
-    mixture, theta = Mixture(), Mixture.random_theta(3)
-    before = mixture.posterior(mixture.random_theta(9))
-    q = (before * mixture.log_joint(theta)).sum(dim=1)
-    h = -(before * mixture.posterior(theta).log()).sum(dim=1)
-    torch.testing.assert_close(q + h, mixture.log_likelihood(theta))
-
-
-@formula("0.9", r"\log p_\theta(x) = \mathrm{ELBO}(q, \theta) + \mathrm{KL}(q(z) \Vert p_\theta(z \mid x))")
-def log_likelihood_as_elbo_plus_kl() -> None:
-    mixture, theta = Mixture(), Mixture.random_theta(3)
-    log_p, posterior = mixture.log_likelihood(theta), mixture.posterior(theta)
-    for q in (torch.softmax(normal(len(mixture.x), 2, seed=5), 1), posterior):
-        elbo = (q * (mixture.log_joint(theta) - q.log())).sum(dim=1)
-        kl = kl_divergence(Categorical(q), Categorical(posterior))
-        torch.testing.assert_close(elbo + kl, log_p)
-        assert (elbo <= log_p + 1e-12).all()
-    torch.testing.assert_close(elbo, log_p)  # the last q was the posterior
-
-
 # --- 1 The VAE ----------------------------------------------------------------------------------
 
 
 @formula(
     "1.1",
-    r"\arg\min_\theta \mathrm{KL}(p_{data} \Vert p_\theta) = "
-    r"\arg\max_\theta \mathbb E_{x \sim p_{data}} \left[ \log p_\theta(x) \right]",
+    r"\theta^\ast = \arg\min_\theta \mathrm{KL}(p_{data} \Vert p_\theta) = "
+    r"\arg\max_\theta \mathbb E_{x \sim p_{data}} \left[ \log p_\theta(x) \right] \approx "
+    r"\arg\max_\theta \sum_{i=1}^m \log p_\theta(x^{(i)})",
 )
 def nearest_is_most_likely() -> None:
     x = torch.linspace(-12, 12, 4001, dtype=torch.float64)
@@ -160,6 +205,11 @@ def nearest_is_most_likely() -> None:
     expected = torch.trapezoid(p_data * log_p, x)
     assert kl.argmin() == expected.argmax()
     assert theta[kl.argmin()].item() == pytest.approx(0.3 * -2 + 0.7 * 1.5, abs=0.01)
+    m = 100_000  # images drawn from p_data
+    left = torch.rand(m, generator=generator(1), dtype=torch.float64) < 0.3
+    samples = torch.where(left, -2 + normal(m, seed=2), 1.5 + 0.5 * normal(m, seed=3))
+    of_samples = torch.stack([Normal(t, 1.2).log_prob(samples).sum() for t in theta[:, 0]])
+    assert theta[of_samples.argmax()].item() == pytest.approx(theta[kl.argmin()].item(), abs=0.03)
 
 
 @formula("1.2", r"p_\theta(x) = \int p_\theta(x \mid z) p(z) dz")

@@ -10,12 +10,11 @@ from formulas import LinearModel, Mixture, formula, gaussian_terms, near_mean, n
 from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
 
-@formula("S0.1", r"\log t \le t - 1")
-def tangent_of_the_logarithm() -> None:
-    t = torch.linspace(1e-3, 10, 99_991, dtype=torch.float64)  # steps of 1e-4 or less; 1 is among them
-    slack = t - 1 - t.log()
-    assert slack.min() >= 0
-    assert ((slack < 1e-10) == ((t - 1).abs() < 1e-5)).all()
+@formula("S0.1", r"\frac{d}{dt} \left( t - 1 - \log t \right) = 1 - \frac{1}{t}")
+def derivative_of_the_difference() -> None:
+    t = torch.linspace(0.1, 10, 100, dtype=torch.float64, requires_grad=True)
+    (t - 1 - t.log()).sum().backward()
+    torch.testing.assert_close(t.grad, 1 - 1 / t.detach())
 
 
 @formula(
@@ -36,13 +35,36 @@ def kl_bounded_by_the_tangent() -> None:
     torch.testing.assert_close(-minus_kl, kl_divergence(Categorical(p), Categorical(q)))
 
 
-@formula("S0.3", r"\mathbb E_{x \sim p} \left[ (x - \mu_2)^2 \right] = \sigma_1^2 + (\mu_1 - \mu_2)^2")
+@formula(
+    "S0.3",
+    r"\mathrm{KL}(p \Vert q) = \mathbb E_{x \sim p} \left[ - \log \frac{q(x)}{p(x)} \right] \ge "
+    r"- \log \mathbb E_{x \sim p} \left[ \frac{q(x)}{p(x)} \right] = - \log \int_{p > 0} q(x) dx \ge 0",
+)
+def kl_bounded_by_jensen() -> None:
+    p, q = normal(2, 500, 6).softmax(dim=2)
+    p[:, 0] = 0  # where p is 0, q is not
+    p = p / p.sum(dim=1, keepdim=True)
+    ratio = q / p.clamp(min=1e-9)
+    kl = torch.where(p > 0, -p * ratio.log(), 0).sum(dim=1)
+    torch.testing.assert_close(kl, kl_divergence(Categorical(p), Categorical(q)))
+    bound = -torch.where(p > 0, p * ratio, 0).sum(dim=1).log()
+    torch.testing.assert_close(bound, -torch.where(p > 0, q, 0).sum(dim=1).log())
+    assert (kl >= bound).all()
+    assert (bound > 0).all()  # q has mass where p has none
+    # q = c p where p > 0: Jensen's inequality is an equality, and the KL is 0 for c = 1 alone.
+    for c in (0.5, 1.0):
+        q = torch.cat([torch.tensor([1 - c]).double(), c * p[0, 1:]])
+        kl = kl_divergence(Categorical(p[0]), Categorical(q)).item()
+        assert kl == pytest.approx(-math.log(c), abs=1e-12)
+
+
+@formula("S0.4", r"\mathbb E_{x \sim p} \left[ (x - \mu_2)^2 \right] = \sigma_1^2 + (\mu_1 - \mu_2)^2")
 def spread_about_another_mean() -> None:
     near_mean((0.4 + 1.7 * normal(200_000) + 1.1).square(), 1.7**2 + (0.4 + 1.1) ** 2)
 
 
 @formula(
-    "S0.4",
+    "S0.5",
     r"\mathrm{KL}(p \Vert q) = \log \frac{\sigma_2}{\sigma_1} + "
     r"\frac{\sigma_1^2 + (\mu_1 - \mu_2)^2}{2 \sigma_2^2} - \frac{1}{2}",
 )
@@ -59,7 +81,7 @@ def kl_in_one_dimension() -> None:
 
 
 @formula(
-    "S0.5",
+    "S0.6",
     r"\mathbb E_{x \sim p} \left[ (x - \mu_2)^T \Sigma_2^{-1} (x - \mu_2) \right] = "
     r"\mathrm{tr}(\Sigma_2^{-1} \Sigma_1) + (\mu_1 - \mu_2)^T \Sigma_2^{-1} (\mu_1 - \mu_2)",
 )
@@ -72,46 +94,29 @@ def expected_mahalanobis_distance() -> None:
 
 
 @formula(
-    "S0.6",
-    r"H(\theta, \theta_t) - H(\theta_t, \theta_t) = "
-    r"\mathrm{KL}(p_{\theta_t}(z \mid x) \Vert p_\theta(z \mid x)) \ge 0",
-)
-def h_is_least_at_theta_t() -> None:
-    mixture = Mixture()
-    before, after = (mixture.posterior(mixture.random_theta(seed)) for seed in (3, 9))
-    h, h_t = (-(before * log_q.log()).sum(dim=1) for log_q in (after, before))
-    torch.testing.assert_close(h - h_t, kl_divergence(Categorical(before), Categorical(after)))
-    assert (h >= h_t).all()
-
-
-@formula(
-    "S0.7",
-    r"\log p_{\theta_{t+1}}(x) - \log p_{\theta_t}(x) = "
-    r"\left[ Q(\theta_{t+1}, \theta_t) - Q(\theta_t, \theta_t) \right] + "
-    r"\left[ H(\theta_{t+1}, \theta_t) - H(\theta_t, \theta_t) \right] \ge 0",
-)
-def gain_of_a_step() -> None:
-    mixture = Mixture()
-    theta_t = mixture.random_theta(3)
-    before = mixture.posterior(theta_t)
-    theta = mixture.m_step(before)
-    gain_q = (before * (mixture.log_joint(theta) - mixture.log_joint(theta_t))).sum()
-    gain_h = (before * (before.log() - mixture.posterior(theta).log())).sum()
-    gain = (mixture.log_likelihood(theta) - mixture.log_likelihood(theta_t)).sum()
-    torch.testing.assert_close(gain_q + gain_h, gain)
-    assert gain_q > 0
-    assert gain_h > 0
-
-
-@formula(
-    "S0.8", r"\mathrm{ELBO}(q, \theta) = \mathbb E_{z \sim q} \left[ \log p_\theta(x, z) - \log q(z) \right]"
+    "S0.7", r"\mathrm{ELBO}(q, \theta) = \mathbb E_{z \sim q} \left[ \log p_\theta(x, z) - \log q(z) \right]"
 )
 def elbo_of_the_mixture() -> None:
     mixture, theta = Mixture(), Mixture.random_theta(3)
     q = normal(len(mixture.x), 2, seed=5).softmax(dim=1)
-    elbo = (q * (mixture.log_joint(theta) - q.log())).sum(dim=1)
+    elbo = mixture.elbo(q, theta)
     kl = kl_divergence(Categorical(q), Categorical(mixture.posterior(theta)))
     torch.testing.assert_close(elbo, mixture.log_likelihood(theta) - kl)
+
+
+@formula(
+    "S0.8",
+    r"\log p_{\theta_t}(x) = \mathrm{ELBO}(q_{t+1}, \theta_t) \le \mathrm{ELBO}(q_{t+1}, \theta_{t+1}) \le "
+    r"\log p_{\theta_{t+1}}(x)",
+)
+def both_steps_raise_the_bound() -> None:
+    mixture = Mixture()
+    theta_t = mixture.random_theta(3)
+    q = mixture.posterior(theta_t)
+    theta = mixture.m_step(q)
+    before, after = mixture.elbo(q, theta_t).sum(), mixture.elbo(q, theta).sum()
+    torch.testing.assert_close(before, mixture.log_likelihood(theta_t).sum())
+    assert before < after < mixture.log_likelihood(theta).sum()
 
 
 @formula(

@@ -1,4 +1,4 @@
-"""The handout and its solutions: each formula is evaluated, and stands in both languages as it is checked."""
+"""The handout and its solutions: every formula is checked by numbers, in both languages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-CHECKS = ("formulas", "handout_background", "handout_lab", "handout_solutions")
+CHECKS = ("formulas", "handout_background", "handout_lab", "handout_solutions", "handout_statements")
 pytest.register_assert_rewrite(*CHECKS)  # so that a failed check shows its values
 
 import handout_background  # noqa: E402, F401
 import handout_lab  # noqa: E402, F401
 import handout_solutions  # noqa: E402, F401
-from formulas import REGISTRY, checked, formulas_of  # noqa: E402
+import handout_statements  # noqa: E402, F401
+from formulas import REGISTRY, STATEMENTS, checked, formulas_of, running_text  # noqa: E402
 
 DOCS = REPO / "docs"
 HANDOUTS = [DOCS / name for name in ("handout.md", "handout.zh.md")]
 BLANKS = ["2.2.1", "2.2.2", "2.2.3", "2.2.4", "2.3", "3.1", "3.2", "3.3"]
 SOLUTIONS = [DOCS / name for name in ("solutions.md", "solutions.zh.md")]
+STUDENT_README = [REPO / "scripts" / name for name in ("student_readme.md", "student_readme.zh.md")]
+# Words that the texts avoid: metaphors, and other names for a term of the glossary.
+AVOIDED = {
+    "en": r"\bcloud|\bprice|\bladder|\brung|\bclimb|\bbent\b|\bheld?s?\b|put beside|is told|are told",
+    "zh": "云|价格|梯子|行走|台阶|说出名字|奈特|手册|重建|笔记本(?!电脑)|评测模式|小了 784",
+}
+HALF_WIDTH = re.compile(r"[\u4e00-\u9fff][,;:!?()]|[,;:!?][\u4e00-\u9fff]|[\u4e00-\u9fff]\.(?=\s|$)")
 
 
 @pytest.mark.parametrize("tag", REGISTRY)
@@ -31,6 +39,60 @@ def test_formula(tag: str) -> None:
 @pytest.mark.parametrize("path", HANDOUTS + SOLUTIONS, ids=lambda path: path.name)
 def test_every_formula_of_a_text_is_checked_as_it_stands(path: Path) -> None:
     assert formulas_of(path) == checked("S" if path in SOLUTIONS else "")
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_statement(name: str) -> None:
+    texts, check = STATEMENTS[name]
+    check()
+    for document, words in texts.items():
+        assert words in running_text(DOCS / document), document
+
+
+@pytest.mark.parametrize("path", HANDOUTS, ids=lambda path: path.name)
+def test_points_of_the_parts(path: Path) -> None:
+    """The table of points is the original's, and so are the points in the text."""
+    text = path.read_text(encoding="utf-8")
+    cells = [line.split("|") for line in text.splitlines() if line.startswith("|")]
+    points = [row[3].strip() for row in cells[2 : cells.index(next(row for row in cells if "130" in row[3]))]]
+    assert points == ["10 + 10", "10", "10", "15", "15", "10", "20", "30"]
+    assert sum(int(number) for cell in points for number in cell.split(" + ")) == 130
+    of_exercise = re.findall(r"^> \*\*\S+ (\d\.\d)\s?[(（](\d+|extra|选做)", text, re.MULTILINE)
+    extra = "选做" if path.name.endswith("zh.md") else "extra"
+    assert of_exercise == [
+        ("0.1", "10"),
+        ("0.2", "10"),
+        ("0.3", "10"),
+        ("0.4", extra),
+        ("1.1", "10"),
+        ("1.2", extra),
+    ]
+    headings = dict(re.findall(r"^### (\d\.\d) .*?[(（]\D*(\d+) (?:points|分)[)）]$", text, re.MULTILINE))
+    assert headings == {
+        **{"0.1": "20", "0.2": "10", "1.1": "10"},
+        **{"2.2": "15", "2.3": "15", "2.4": "10", "3.1": "20", "3.4": "30"},
+    }
+
+
+@pytest.mark.parametrize("path", HANDOUTS + SOLUTIONS + STUDENT_README, ids=lambda path: path.name)
+def test_words_and_punctuation(path: Path) -> None:
+    chinese = path.name.endswith(".zh.md")
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(AVOIDED["zh" if chinese else "en"], text)
+    assert found == []
+    if chinese:
+        prose = re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\]\([^)]*\)", "", text, flags=re.DOTALL)
+        assert HALF_WIDTH.findall(prose) == []
+
+
+def test_glossary_is_of_terms_that_the_handout_uses() -> None:
+    body, _, glossary = (DOCS / "handout.zh.md").read_text(encoding="utf-8").partition("## 术语表")
+    terms = re.findall(r"\*\*(.+?)\*\*", glossary)
+    assert {"隐变量", "证据下界", "重参数化", "后验坍缩", "数据增强", "插值", "检查点", "讲义"} <= set(terms)
+    everywhere = body + "".join(
+        path.read_text(encoding="utf-8") for path in (SOLUTIONS[1], STUDENT_README[1])
+    )
+    assert [term for term in terms if term not in everywhere] == []
 
 
 @pytest.mark.parametrize("path", HANDOUTS, ids=lambda path: path.name)
@@ -82,7 +144,7 @@ def table_numbers(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("what", [code, pictures, table_numbers])
-@pytest.mark.parametrize("name", ["docs/handout", "docs/solutions", "README"])
+@pytest.mark.parametrize("name", ["docs/handout", "docs/solutions", "README", "scripts/student_readme"])
 def test_both_languages_have_the_same(name: str, what: Callable[[str], list]) -> None:
     english, chinese = (
         what((REPO / f"{name}{ending}").read_text(encoding="utf-8")) for ending in (".md", ".zh.md")
