@@ -1,6 +1,6 @@
 """What the tests of the playground share: a folder of checkpoints, good and bad, and a drawing.
 
-    from playing import lab, shelf  # noqa: F401
+    from playing import lab, cache  # noqa: F401
 
 in a test module gives it both fixtures.
 """
@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from apps.playground.session import ModelCache, find_checkpoints
+from apps.playground.cache import ModelCache, find_checkpoints
 from vaelab.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ NASTY = "<b>${1 + 1}{{value}}"  # the name of a folder
 
 @pytest.fixture(scope="module")
 def lab(main_job: Path, tmp_path_factory: pytest.TempPathFactory):
-    """The main job's folder with checkpoints beside its own that can't be played. Tests work in it."""
+    """The main job's folder with checkpoints beside its own that can't be used. Tests work in it."""
     folder = tmp_path_factory.mktemp("playground") / "lab"
     shutil.copytree(main_job, folder)
     good = load_checkpoint(folder / "outputs/VAE0label/best.pt")
@@ -53,7 +53,7 @@ def lab(main_job: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def shelf(lab: Path) -> ModelCache:
+def cache(lab: Path) -> ModelCache:
     return ModelCache(find_checkpoints(lab / "outputs"), "valid", None, CPU)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
@@ -19,17 +20,17 @@ import pytest
 from chromium import browser, open_page  # noqa: F401
 from conftest import REPO, fail
 from PIL import Image
-from playing import NASTY, drawing, lab, png, shelf  # noqa: F401
+from playing import NASTY, cache, drawing, lab, png  # noqa: F401
 
+from apps.playground.cache import ModelCache
 from apps.playground.rendering import BEST
-from apps.playground.session import ModelCache
 
 pytestmark = pytest.mark.xdist_group("playground")  # one server for all
 
 # --- The command --------------------------------------------------------------------------------
 
 
-PLAY = ("playground.py", "--output_dir", "outputs/VAE0label")
+ONE_MODEL = ("playground.py", "--output_dir", "outputs/VAE0label")
 
 
 def test_mistakes(lab: Path, tmp_path: Path) -> None:
@@ -40,12 +41,10 @@ def test_mistakes(lab: Path, tmp_path: Path) -> None:
     assert "there is no checkpoint lost.pt" in line
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = fail(
-            "playground.py", "--checkpoint_path", "outputs/VAE0label/best.pt", "--port", port, cwd=lab
-        )
+        line = fail(*ONE_MODEL, "--port", port, cwd=lab, process=True)
         assert f"port {port} is in use, or not allowed: name another by --port" in line
     (tmp_path / "gradio.py").write_text("raise ImportError('no gradio')\n")
-    line = fail(*PLAY, cwd=lab, env={"PYTHONPATH": str(tmp_path)})
+    line = fail(*ONE_MODEL, cwd=lab, env={"PYTHONPATH": str(tmp_path)}, process=True)
     assert line == "error: the playground needs gradio: pip install -r requirements/playground.txt\n"
 
 
@@ -122,19 +121,24 @@ def test_bad_input_gets_a_line_and_the_page_lives_on(server: Server) -> None:
         ("generate", "lost", 3, 5): "there is no checkpoint 'lost'",
         ("start", gen, "abc"): "image: expected a number from 0 to 256, got abc",
         ("start", gen, 1.5): "image: expected a whole number from 0 to 256, got 1.5",
-        ("move", gen, 0, 3, *["a"] * 10): "expected a number from -1e+06 to 1e+06, got a",
-        ("read", gen, png(np.zeros((5000, 5000), np.uint8)), BEST): "the drawing is 5,000 x 5,000 pixels",
-        ("read", gen, png(np.zeros((280, 280), np.uint8)), BEST): "the drawing is empty: draw a digit",
-        ("read", gen, "", BEST): "draw a digit in the black square",
-        ("read", gen, "<script>alert(1)</script>", BEST): "the drawing can't be read",
-        ("walk", gen, 2, 0, "", 1, ""): "the place on the way: expected a number from 0 to 1, got 2",
-        ("walk", gen, 0.5, 0, "", 999, ""): "image: expected a number from 0 to 256, got 999",
-        ("compare", "", 0, 1): "choose 1 to 6 checkpoints, not 0",
+        ("decode", gen, 0, 3, *["a"] * 10): "expected a number from -1e+06 to 1e+06, got a",
+        (
+            "reconstruct",
+            gen,
+            png(np.zeros((5000, 5000), np.uint8)),
+            BEST,
+        ): "the drawing is 5,000 x 5,000 pixels",
+        ("reconstruct", gen, png(np.zeros((280, 280), np.uint8)), BEST): "the drawing is empty: draw a digit",
+        ("reconstruct", gen, "", BEST): "draw a digit in the black square",
+        ("reconstruct", gen, "<script>alert(1)</script>", BEST): "the drawing can't be read",
+        ("interpolate", gen, 2, 0, "", 1, ""): "position: expected a number from 0 to 1, got 2",
+        ("interpolate", gen, 0.5, 0, "", 999, ""): "image: expected a number from 0 to 256, got 999",
+        ("compare", "", 0, 1): "choose 1 to 6 checkpoints, got 0",
     }.items():
         answer = server.ask(*question)
         assert answer.startswith('<p class="message"'), (question, answer)
-        assert told in answer.replace("&#x27;", "'"), (question, answer)
-    assert "read as a" in server.ask("read", gen, digit, BEST)
+        assert told in html.unescape(answer), (question, answer)
+    assert "best label " in server.ask("reconstruct", gen, digit, BEST)
     hostile = server.ask("generate", "<img src=x onerror=alert(1)>", 3, 5)
     assert "<img" not in hostile
 
@@ -149,9 +153,9 @@ def test_200_interactions_leave_memory_and_disk_as_they_were(server: Server) -> 
                 ("generate", name, k % 10, 20),
                 ("about", name),
                 ("start", name, k % 257),
-                ("move", name, k % 257, k % 10, *rng.normal(size=10)),
-                ("read", name, sketch, BEST),
-                ("walk", name, k % 100 / 100, k % 257, sketch, 3, ""),
+                ("decode", name, k % 257, k % 10, *rng.normal(size=10)),
+                ("reconstruct", name, sketch, BEST),
+                ("interpolate", name, k % 100 / 100, k % 257, sketch, 3, ""),
                 ("compare", ["Genwithlabel", "VAE0label"], k % 257, k % 10),
             )[k % 7]
             assert "message" not in server.ask(*question), question
@@ -223,65 +227,67 @@ def test_generate(visit) -> None:
     page.locator("#generated figcaption", has_text="30 generated, label 7").wait_for()
 
 
-def test_models_without_labels_and_what_cant_be_played(visit) -> None:
+def test_models_without_labels_and_what_cant_be_used(visit) -> None:
     page = visit.page
     refused = page.locator("#refused .message").all_inner_texts()
     assert len(refused) == 4
     assert any(
-        line.startswith(f"{NASTY} can't be played: outputs/{NASTY}/best.pt is damaged") for line in refused
+        line.startswith(f"{NASTY} can't be used: outputs/{NASTY}/best.pt is damaged") for line in refused
     )
     page.get_by_label("Checkpoint", exact=True).click()
     page.get_by_role("option", name="VAE0label").click()
-    page.locator("#about", has_text="It is given no labels").wait_for()
+    page.locator("#about", has_text="The model is not conditional").wait_for()
     page.locator("#generated figcaption", has_text="no label").wait_for()
     assert not page.get_by_text("Digit", exact=True).is_visible()
 
 
-def test_sliders_move_the_image_at_once_and_go_back(visit, shelf: ModelCache) -> None:
-    page, player = visit.page, shelf.player("Genwithlabel")
-    open_tab(page, "Move")
-    moved = page.locator("#moved img").first
+def test_sliders_move_the_image_at_once_and_go_back(visit, cache: ModelCache) -> None:
+    page, session = visit.page, cache.session("Genwithlabel")
+    open_tab(page, "Latents")
+    moved = page.locator("#decoded img").first
     moved.wait_for()
     page.wait_for_function(
-        "() => !document.querySelector('#moved').closest('.row').innerText.includes('z\\n')"
+        "() => !document.querySelector('#decoded').closest('.row').innerText.includes('z\\n')"
     )
     labels = page.locator("label:visible", has_text=re.compile(r"^z\d+ \(")).all_inner_texts()
-    assert [int(label[1:].split()[0]) - 1 for label in labels] == player.order[:10]
+    assert [int(label[1:].split()[0]) - 1 for label in labels] == session.latent_order[:10]
     start = moved.get_attribute("src")
     slider = page.locator("input[type=range]:visible").first
     low, high = float(slider.get_attribute("min")), float(slider.get_attribute("max"))
-    code, first = player.codes[0].copy(), player.order[0]
-    assert low <= player.low[first] < player.high[first] <= high
+    code, first = session.codes[0].copy(), session.latent_order[0]
+    assert low <= session.slider_min[first] < session.slider_max[first] <= high
     slider.focus()
     page.keyboard.press("Home")  # the lowest value
-    page.wait_for_function("src => document.querySelector('#moved img').src !== src", arg=start)
+    page.wait_for_function("src => document.querySelector('#decoded img').src !== src", arg=start)
     code[first] = low
-    expected = player.decode(code[None], player.labels[:1])[0]
+    expected = session.decode(code[None], session.labels[:1])[0]
     data = base64.b64decode(moved.get_attribute("src").partition(",")[2])
     assert np.abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - expected).max() <= 2
     page.get_by_role("button", name="Back to the image's code").click()
-    page.wait_for_function("src => document.querySelector('#moved img').src === src", arg=start)
+    page.wait_for_function("src => document.querySelector('#decoded img').src === src", arg=start)
 
 
 def test_a_drawing_is_read_while_it_is_drawn_and_cleared(visit) -> None:
     page = visit.page
     open_tab(page, "Draw")
-    page.locator("#read", has_text="draw a digit in the black square").wait_for()
+    page.locator("#reconstructed", has_text="draw a digit in the black square").wait_for()
     draw(page, page.locator(".drawing canvas:visible"), SEVEN)
-    page.locator("#read figcaption", has_text="reconstructed: mse 0.").wait_for()
-    assert page.locator("#read .bar").count() == 12
-    assert "read as a" in page.locator("#read").inner_text()
+    page.locator("#reconstructed figcaption", has_text="reconstructed: mse 0.").wait_for()
+    assert page.locator("#reconstructed .bar").count() == 12
+    assert "best label " in page.locator("#reconstructed").inner_text()
     page.get_by_label("3", exact=True).locator("visible=true").check()
-    page.wait_for_function("() => !document.querySelector('#read').innerText.includes('read as a')")
+    page.wait_for_function(
+        "() => !document.querySelector('#reconstructed').innerText.includes('best label ')"
+    )
     page.get_by_role("button", name="Clear").locator("visible=true").click()
-    page.locator("#read", has_text="draw a digit in the black square").wait_for()
+    page.locator("#reconstructed", has_text="draw a digit in the black square").wait_for()
 
 
 def test_a_walk_between_images_and_drawings(visit) -> None:
     page = visit.page
-    open_tab(page, "Walk")
-    page.locator("#walked figcaption", has_text="50% of the way").wait_for()
-    source = "() => document.querySelectorAll('#walked img')[{}].src"
+    open_tab(page, "Interpolate")
+    page.locator("#interpolated figcaption", has_text="interpolated at 50%").wait_for()
+    source = "() => document.querySelectorAll('#interpolated img')[{}].src"
     before = [page.evaluate(source.format(i)) for i in (1, 2)]
     draw(page, page.locator(".drawing canvas:visible").last, SEVEN)
     page.wait_for_function(f"src => ({source.format(2)})() !== src", arg=before[1])
@@ -289,21 +295,21 @@ def test_a_walk_between_images_and_drawings(visit) -> None:
     page.get_by_role("button", name="Clear").locator("visible=true").last.click()
     page.wait_for_function(f"src => ({source.format(2)})() === src", arg=before[1])
     page.get_by_label("From image").fill("")
-    page.locator("#walked", has_text="image: expected a number from 0 to 256, got nothing").wait_for()
+    page.locator("#interpolated", has_text="image: expected a number from 0 to 256, got nothing").wait_for()
 
 
-def test_checkpoints_side_by_side(visit, shelf: ModelCache) -> None:
+def test_checkpoints_side_by_side(visit, cache: ModelCache) -> None:
     page = visit.page
     open_tab(page, "Compare")
     page.locator("#compared h4").nth(1).wait_for()
     assert page.locator("#compared h4").all_inner_texts() == [
-        f"{name}: latent_dim 12" for name in shelf.names
+        f"{name}: latent_dim 12" for name in cache.names
     ]
-    for name, text in zip(shelf.names, page.locator("#compared section").all_inner_texts(), strict=True):
-        player = shelf.player(name)
-        reading = player.read(player.images[0], int(player.labels[0]))
+    for name, text in zip(cache.names, page.locator("#compared section").all_inner_texts(), strict=True):
+        session = cache.session(name)
+        result = session.reconstruct(session.images[0], int(session.labels[0]))
         mse, ssim = map(float, re.search(r"mse ([\d.]+), ssim ([\d.]+)", text).groups())
-        assert (mse, ssim) == (pytest.approx(reading.mse, abs=2e-4), pytest.approx(reading.ssim, abs=2e-3))
+        assert (mse, ssim) == (pytest.approx(result.mse, abs=2e-4), pytest.approx(result.ssim, abs=2e-3))
 
 
 def test_two_sessions_share_nothing(visit, server: Server, open_page) -> None:
@@ -311,17 +317,17 @@ def test_two_sessions_share_nothing(visit, server: Server, open_page) -> None:
     pages[1].goto(server.url)
     pages[1].wait_for_selector("#generated img")
     for page, place in zip(pages, (3, 5), strict=True):
-        open_tab(page, "Move")
+        open_tab(page, "Latents")
         page.get_by_label("Start from image").fill(str(place))
-        page.locator("#moved figcaption", has_text=f"image {place}, ").wait_for()
-    sources = [page.locator("#moved img").first.get_attribute("src") for page in pages]
+        page.locator("#decoded figcaption", has_text=f"image {place}, ").wait_for()
+    sources = [page.locator("#decoded img").first.get_attribute("src") for page in pages]
     pages[0].locator("input[type=range]:visible").first.focus()
     pages[0].keyboard.press("End")
-    pages[0].wait_for_function("src => document.querySelector('#moved img').src !== src", arg=sources[0])
-    assert "image 3, " in pages[0].locator("#moved").inner_text()
+    pages[0].wait_for_function("src => document.querySelector('#decoded img').src !== src", arg=sources[0])
+    assert "image 3, " in pages[0].locator("#decoded").inner_text()
     pages[1].get_by_role("button", name="Back to the image's code").click()
-    pages[1].locator("#moved figcaption", has_text="image 5, ").wait_for()
-    assert pages[1].locator("#moved img").first.get_attribute("src") == sources[1]
+    pages[1].locator("#decoded figcaption", has_text="image 5, ").wait_for()
+    assert pages[1].locator("#decoded img").first.get_attribute("src") == sources[1]
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(server: Server, open_page) -> None:
