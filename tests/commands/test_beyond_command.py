@@ -38,32 +38,31 @@ def with_data(main_job: Path, tmp_path: Path) -> Path:
 
 LOAD = """
 import sys, torch
-sys.path.insert(0, {folder!r})
+sys.path.insert(0, ".")
 import submission
-checkpoint = torch.load({path!r}, weights_only=True)
-model = submission.{name}(**checkpoint["config"]["model_args"])
-model.load_state_dict(checkpoint["model"])
-recon, mu, _ = model.eval()(torch.rand(2, 28, 28), torch.tensor([1, 2]))
-assert recon.shape == (2, 28, 28) and mu.shape == (2, 12)
+for path in sys.argv[1:]:
+    checkpoint = torch.load(path, weights_only=True)
+    model_class = submission.VAE if checkpoint["task"] == "VAE0label" else submission.GenModel
+    model = model_class(**checkpoint["config"]["model_args"])
+    model.load_state_dict(checkpoint["model"])
+    recon, mu, _ = model.eval()(torch.rand(2, 28, 28), torch.tensor([1, 2]))
+    assert recon.shape == (2, 28, 28) and mu.shape == (2, 12)
 ours = sorted(name for name in sys.modules if name.split(".")[0] in ("vaelab", "beyond", "apps", "trainer"))
 assert ours == [], ours
 """
 
 
-@pytest.mark.parametrize(("task", "name"), [("VAE0label", "VAE"), ("Genwithlabel", "GenModel")])
 def test_a_checkpoint_loads_with_submission_and_model_alone(
-    main_job: Path, beyond_job: Path, tmp_path: Path, task: str, name: str
+    main_job: Path, beyond_job: Path, tmp_path: Path
 ) -> None:
     """That is what a student hands in. With additions, the submission's own weights load all the same."""
     for module in ("submission.py", "model.py"):
         shutil.copy(REPO / module, tmp_path)
-    for job in (main_job, beyond_job):
-        path = job / f"outputs/{task}/best.pt"
-        code = LOAD.format(folder=str(tmp_path), path=str(path), name=name)
-        result = subprocess.run(
-            [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, result.stderr
+    paths = [path for job in (main_job, beyond_job) for path in sorted(job.glob("outputs/*/best.pt"))]
+    assert len(paths) == 4
+    command = [sys.executable, "-I", "-c", LOAD, *map(str, paths)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_what_a_checkpoint_holds(main_job: Path, beyond_job: Path) -> None:
