@@ -37,7 +37,10 @@ MOVE = """
   look();
 })
 """
-EVENTS = {"Move": ("#moved", "a slider of a latent"), "Walk": ("#walked", "the place on the way, 12 images")}
+EVENTS = {  # tab: the element with its images, and what is moved
+    "Latents": ("#decoded", "a slider of a latent"),
+    "Interpolate": ("#interpolated", "the position between two images, 12 images"),
+}
 
 
 def response_times(port: int, tab: str, events: int) -> list[float]:
@@ -53,7 +56,7 @@ def response_times(port: int, tab: str, events: int) -> list[float]:
         page.wait_for_selector(f"{shown} img")
         times = []
         for i in range(10 + events):
-            times.append(page.evaluate(MOVE, [shown, i % 5 if tab == "Move" else 0, (i * 0.37) % 1]))
+            times.append(page.evaluate(MOVE, [shown, i % 5 if tab == "Latents" else 0, (i * 0.37) % 1]))
             page.wait_for_timeout(50)
         browser.close()
     return times[10:]
