@@ -97,31 +97,35 @@ class Page:
         properties, and the HTML. The browser applies the changes: the server would store a copy of every
         component for every change.
         """
-
-        def answer(*values: Any) -> Any:
-            try:
-                changes, html = function(*values) if updated else ([], function(*values))
-            except LabError as error:
-                changes, html = [{}] * len(updated), self.renderer.fragment("message", str(error))
-            except Exception as error:  # a student's model can raise anything
-                text = f"{type(error).__name__}: {reason(error)}"
-                changes, html = [{}] * len(updated), self.renderer.fragment("message", text)
-            return ([change | {"__type__": "update"} for change in changes], html) if updated else html
-
         changes = [self.gr.JSON(visible=False)] if updated else []
         event = self.gr.on(
             triggers,
-            answer,
+            self.handler(function, len(updated)),
             inputs,
             [*changes, out],
             api_name=name,
             preprocess=False,  # the renderer checks the values, with its own messages
-            trigger_mode="always_last",  # of the events during a call, only the last one is answered
+            trigger_mode="always_last",  # of the events during a call, only the last one is handled
             show_progress="hidden",
             queue=False,  # a call takes milliseconds, and the queue would take as many again
         )
         if updated:
             event.then(None, changes, list(updated), js="(changes) => changes", show_progress="hidden")
+
+    def handler(self, function: Callable, updated: int) -> Callable:
+        """The function that gradio calls. updated: the number of components whose properties change."""
+
+        def handle(*values: Any) -> Any:
+            try:
+                changes, html = function(*values) if updated else ([], function(*values))
+            except LabError as error:
+                changes, html = [{}] * updated, self.renderer.fragment("message", str(error))
+            except Exception as error:  # a student's model can raise anything
+                text = f"{type(error).__name__}: {reason(error)}"
+                changes, html = [{}] * updated, self.renderer.fragment("message", text)
+            return ([change | {"__type__": "update"} for change in changes], html) if updated else html
+
+        return handle
 
     # --- Parts of tabs ---
 
@@ -130,7 +134,7 @@ class Page:
         self.gr.HTML(self.renderer.fragment(fragment, *values), elem_classes="playground", **options)
 
     def output(self, name: str) -> Any:
-        """Add an empty element for the HTML of an answer. name: its id."""
+        """Add an empty element for the HTML of a result. name: its id."""
         return self.gr.HTML(elem_classes="playground", elem_id=name)
 
     def controls(self) -> Any:

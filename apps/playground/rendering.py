@@ -49,7 +49,7 @@ class ComparedModel(NamedTuple):
     pictures: list[Picture]
 
 
-# --- Parts of the answers -----------------------------------------------------------------------
+# --- Parts of the page --------------------------------------------------------------------------
 
 
 def make_picture(images: np.ndarray, caption: str, columns: int = 1, scale: int = 5) -> Picture:
@@ -99,7 +99,7 @@ def check_integer(value: Any, name: str, low: int, high: int) -> int:
     return int(value)
 
 
-# --- The answers --------------------------------------------------------------------------------
+# --- The page -----------------------------------------------------------------------------------
 
 
 class PageRenderer:
