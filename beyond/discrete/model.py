@@ -38,12 +38,13 @@ class GridEncoder(nn.Module):
         whole = ConvEncoder(1, image_shape, hidden_layers=0, activation=activation, channels=channels)
         self.conv, self.pad = whole.conv, nn.ZeroPad2d(whole.padding)  # its dense layers are not kept
         self.image_shape = image_shape
-        self.head = nn.Conv2d(channels, code_dim, kernel_size=1)
+        # Normalised, so that from the first step on the vectors are as far apart as the codes are.
+        self.head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, code_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pad(x.reshape(-1, *self.image_shape))  # [B, C, H, W]
-        z = self.head(self.conv(x))  # [B, D, H / 4, W / 4]
-        return z.movedim(1, -1).float()  # [B, H / 4, W / 4, D]
+        h = self.conv(x).movedim(1, -1)  # [B, H / 4, W / 4, channels]
+        return self.head(h).float()  # [B, H / 4, W / 4, D]
 
 
 class GridDecoder(nn.Module):
@@ -54,10 +55,14 @@ class GridDecoder(nn.Module):
         whole = ConvDecoder(1, image_shape, hidden_layers=0, activation=activation, channels=channels)
         self.conv, self.grid = whole.conv, whole.grid[1:]  # its dense layers are not kept
         self.image_shape = image_shape
-        self.head = nn.Conv2d(code_dim, channels, kernel_size=1)
+        self.head = nn.Linear(code_dim, channels)
+        if image_shape[0] == 1:
+            # Grey sets are mostly black. From 1/2 a pixel's way to black takes the sigmoid so far that its
+            # gradient vanishes before the codes say anything; sigmoid(-2) = 0.12 is near the mean pixel.
+            nn.init.constant_(self.conv[-2].bias, -2.0)
 
     def forward(self, codes: Tensor) -> Tensor:
-        h = self.head(codes.movedim(-1, 1))  # [B, channels, H / 4, W / 4]
+        h = self.head(codes).movedim(-1, 1)  # [B, channels, H / 4, W / 4]
         _, height, width = self.image_shape
         logits = self.conv(h)[..., :height, :width].float()  # [B, C, H, W]
         return to_images(logits.sigmoid(), self.image_shape)  # [B, H, W] or [B, C, H, W]
