@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from beyond.discrete import discrete
 from beyond.discrete.fsq import LEVELS, FiniteScalarQuantizer
 from beyond.discrete.model import AUTOENCODER, PRIOR, QUANTIZERS, DiscreteVAE
 from beyond.discrete.prior import CodePrior
@@ -384,3 +385,43 @@ def test_a_model_of_the_same_weights_is_the_same_model() -> None:
         torch.equal(a, b)
         for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True)
     )
+
+
+# --- The solved blanks of part 6 ----------------------------------------------------------------
+
+
+def test_the_solutions_agree_with_the_quantizers() -> None:
+    codebook, z = torch.randn(30, 4), torch.randn(5, 7, 7, 4)
+    quantizer = VectorQuantizer(30, 4, commitment=0.25).eval()
+    quantizer.codebook.copy_(codebook)
+    a, b = z.clone().requires_grad_(), z.clone().requires_grad_()
+    quantized = quantizer(a)
+    indices = discrete.nearest_code(b, codebook)
+    assert torch.equal(indices, quantized.indices)
+    codes = discrete.straight_through(b, codebook[indices])
+    torch.testing.assert_close(codes, quantized.codes)
+    codebook_loss, commitment_loss = discrete.codebook_losses(b, codebook[indices])
+    assert codebook_loss == commitment_loss
+    torch.testing.assert_close(0.25 * commitment_loss, quantized.loss)
+    (codes.sin().sum() + 0.25 * commitment_loss).backward()
+    (quantized.codes.sin().sum() + quantized.loss).backward()
+    torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_each_loss_of_the_solution_trains_one_side() -> None:
+    quantizer, z = discrete.Codebook(30, 4, beta=0.0), torch.randn(5, 7, 7, 4, requires_grad=True)
+    _, indices, loss = quantizer(z)
+    loss.backward()
+    assert z.grad.abs().max() == 0
+    chosen = quantizer.vectors.grad.abs().sum(dim=1) > 0
+    assert chosen.nonzero()[:, 0].tolist() == indices.unique().tolist()
+
+
+def test_the_solution_rounds_like_the_quantizer_of_odd_levels() -> None:
+    z = 3 * torch.randn(6, 5)
+    rounded = discrete.round_to_levels(z, 5)
+    ours = FiniteScalarQuantizer((5,) * 5)
+    far = (2 * z.tanh() % 1 - 0.5).abs() > 0.01  # the quantizer's interval is a thousandth wider
+    expected = 2 * ours.codes(ours.nearest(z))
+    assert torch.equal(rounded[far], expected[far])
+    assert rounded.abs().max() == 2
