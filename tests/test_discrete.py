@@ -371,6 +371,21 @@ def test_kl_of_the_prior_stage_is_the_likelihood_of_the_indices() -> None:
     torch.testing.assert_close(recon_term, (x - recon).square().sum() / 6 / 0.1)
 
 
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_bfloat16_is_for_layers_and_not_for_quantizing(quantizer: str) -> None:
+    model, z = small_model(quantizer), 3 * torch.randn(8, 7, 7, 16)
+    z = z[..., : model.quantizer.code_dim]
+    expected = model.quantizer.eval()(z)
+    x, labels = torch.rand(8, 28, 28), torch.zeros(8, dtype=torch.long)
+    with torch.autocast("cpu", torch.bfloat16):
+        quantized = model.quantizer(z)
+        assert torch.equal(quantized.indices, expected.indices)
+        assert torch.equal(quantized.codes, expected.codes)
+        for model.stage in (AUTOENCODER, PRIOR):
+            assert all(term.dtype == torch.float32 for term in model.training_loss(x, labels, 0.05))
+        assert model.generate(labels).dtype == torch.float32
+
+
 def test_a_model_of_the_same_weights_is_the_same_model() -> None:
     """The state_dict holds all that was learned, the moving averages too."""
     model = small_model("vq", num_classes=10)
