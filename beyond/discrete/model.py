@@ -98,7 +98,7 @@ class DiscreteVAE(nn.Module):
         image_shape: Shape = MNIST_SHAPE,
         num_classes: int = 1,
         prior_width: int = 64,
-        prior_layers: int = 3,
+        prior_layers: int = 2,
         prior_share: float = 0.4,
         temperature: float = 1.0,
     ) -> None:

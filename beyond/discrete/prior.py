@@ -80,7 +80,7 @@ class CodePrior(nn.Module):
         length: int,
         num_classes: int = 1,
         width: int = 64,
-        layers: int = 3,
+        layers: int = 2,
         heads: int = 4,
     ) -> None:
         super().__init__()
