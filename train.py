@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,10 @@ def make_request(args: argparse.Namespace) -> RunRequest:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options and train."""
-    args = parse_args(argv)
+    # Of the processes that torchrun starts on a machine, the first one alone reports a wrong option.
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    with nullcontext() if first else redirect_stderr(None):
+        args = parse_args(argv)
     # Imported here: --help and a wrong option are answered before torch is loaded.
     import submission
     from data_utils import MNISTDataset

@@ -202,6 +202,8 @@ def run_here(
             importlib.import_module("vaelab.cli").run(module.main)
         except SystemExit as stop:
             code = exit_code(stop)
+            if isinstance(stop.code, str):
+                err.write(f"{stop.code}\n")  # as the interpreter does
         except Exception:
             traceback.print_exc()
             code = 1

@@ -14,7 +14,7 @@ from conftest import LAB_PACKAGES, REPO, rows, run_command, succeed
 from hostile import honest, write_class
 from test_sweep import SMALL, sweep
 
-from apps.autograde.sandbox import why_no_sandbox
+from apps.autograde.sandbox import sandbox_problem
 from vaelab.data.splits import load_split
 
 # With the grader's own tests, which look at whether a sandbox is left on this machine.
@@ -70,7 +70,7 @@ def test_a_training_over_two_nodes(cluster, lab: Path) -> None:
     assert [row["valid_loss"] for row in two] == pytest.approx([row["valid_loss"] for row in one], rel=1e-4)
 
 
-@pytest.mark.skipif(why_no_sandbox() is not None, reason=str(why_no_sandbox()))
+@pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
 def test_a_class_is_graded_in_shares_and_merged_by_the_same_command(
     cluster, lab: Path, main_job: Path
 ) -> None:

@@ -195,7 +195,7 @@ def test_the_page_holds_every_figure(folder: Path) -> None:
         (("walk", "--checkpoint_path", "{best}", "--dataset", "mnist"), "the checkpoints are of digits"),
         (("compare", "--checkpoint_path", "{damaged}"), "is damaged, or not a checkpoint of this lab"),
         (("page", "--output_dir", "nowhere"), "nowhere contains no figures"),
-        (("colour", "--data_dir", "."), "holds no cifar-10-batches-py/ or cifar10*.npz"),
+        (("colour", "--data_dir", "."), "has no cifar-10-batches-py/ or cifar10*.npz"),
     ],
 )
 def test_mistakes(tmp_path: Path, main_job: Path, command: tuple, says: str) -> None:

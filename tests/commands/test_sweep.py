@@ -97,7 +97,7 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     assert failed["reason"] in result.stdout
     again = sweep(tmp_path, **grid)
     assert "2 configurations, 1 of them done" in again.stdout
-    assert "2/2 VAE0label-arch=mlp-prior=class_mean" in again.stdout  # tried again, once
+    assert "2/2 VAE0label-arch=mlp-epochs=1-prior=class_mean" in again.stdout  # tried again, once
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

@@ -63,8 +63,8 @@ def load_split(dataset: str, split: str) -> Arrays:
     good = images.dtype == labels.dtype == np.uint8 and images.shape == (*labels.shape, *expected)
     if not good or labels.max(initial=0) > 9 or not len(images):
         raise LabError(
-            f"{path} should contain images uint8 [N, {', '.join(map(str, expected))}] and labels uint8 [N] of "
-            "0 to 9; it contains "
+            f"{path} should contain images uint8 [N, {', '.join(map(str, expected))}] and labels uint8 [N] "
+            "of 0 to 9; it contains "
             f"{images.dtype} {list(images.shape)} and {labels.dtype} {list(labels.shape)}"
             + (f" of up to {labels.max()}" if good and len(labels) else "")
         )
