@@ -330,7 +330,7 @@ LOOKS_AROUND = {
     """),
     "reads other processes": must_not("""
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if b"autograde" in open(f"/proc/{pid}/cmdline", "rb").read(): raise SystemError("sees the grader")
+            if b"autograde.py" in open(f"/proc/{pid}/cmdline", "rb").read(): raise SystemError("sees the grader")
     """),
     "reads passwords": must_not("""
         for path in ("/etc/passwd", "/etc/shadow"):
