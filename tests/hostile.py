@@ -330,7 +330,8 @@ LOOKS_AROUND = {
     """),
     "reads other processes": must_not("""
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if b"autograde.py" in open(f"/proc/{pid}/cmdline", "rb").read(): raise SystemError("sees the grader")
+            command = open(f"/proc/{pid}/cmdline", "rb").read()
+            if b"autograde.py" in command: raise SystemError("sees the grader")
     """),
     "reads passwords": must_not("""
         for path in ("/etc/passwd", "/etc/shadow"):
