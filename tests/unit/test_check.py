@@ -146,7 +146,8 @@ PLANTED = [
         ALSO + "logvar = nn.functional.softplus(logvar)": "logvar is never negative",
         SPLIT.replace("(x)", "(x.reshape(784, -1).T)"): "mixes the images of a batch",
         "mu, logvar = nn.Linear(28, 12)(x.flatten(0, 1)).chunk(2, 1)": "mu: wrong flatten",
-        "mu, logvar = nn.Linear(784, 12)(x.flatten(0, 1)).chunk(2, 1)": "wrong flatten, or",
+        "mu, logvar = nn.Linear(784, 12)(x.flatten(0, 1)).chunk(2, 1)": "wrong flatten: rows",
+        "mu, logvar = nn.Linear(400, 12)(x.flatten(1)).chunk(2, 1)": "a layer of the wrong width",
         ALSO + "mu, logvar = mu.double(), logvar.double()": "mu: wrong dtype, torch.float64",
         ALSO + "mu = mu + torch.randn_like(mu)": "encode is random",
     }),
@@ -228,8 +229,12 @@ PLANTED = [
         SPLIT.replace("(x)", "(x).detach()"): "no gradient reaches encoder",
     }),
     ("3.2", GEN_ENCODE, {
+        "self.encoder(x)": "the label's vector is not passed to this layer",
         "self.encoder(x, 0 * self.encoder_labels(labels))": "the encoder ignores the labels",
         GEN_ENCODE.replace("(labels)", "(labels.flip(0))"): "the encoder uses another image's label",
+    }),
+    ("3.2", "hidden_dim, cond_dim=label_dim, **layers", {
+        "hidden_dim, **layers": "the label's vector is one input too many for this layer",
     }),
     ("3.3", GEN_DECODE, {
         "return self.decoder(z, torch.zeros(len(z), 16))": "the decoder ignores the labels",
@@ -269,6 +274,38 @@ def test_a_planted_mistake_is_named(change: tuple[str, str], part: str, name: st
     assert name in said
     rest = said.replace(name, "")
     assert [other for _, _, other in MISTAKES if other in rest] == [], "the message names another mistake too"
+
+
+def test_an_error_inside_a_layer_is_placed_in_submission_py() -> None:
+    """The mistake is in the line of submission.py that calls the layers of model.py."""
+    text = plant((GEN_ENCODE, "self.encoder(x)"))
+    module = ModuleType("planted")
+    exec(compile(text, str(REPO / "submission.py"), "exec"), module.__dict__)
+    *_, (_, error) = run_checks(SubmissionUnderTest(module, digits()))
+    lines = [i for i, code in enumerate(text.splitlines(), start=1) if "self.encoder(x).chunk" in code]
+    _, hint = explain(error, REPO)
+    numbers = "A linear layer expects [B, 800]; its input is [5, 784]"
+    assert hint.startswith(f"submission.py line {lines[-1]}: {numbers}")
+    assert "16 fewer, which is the width of the label's vector" in hint
+
+
+def test_shapes_are_shown_with_names() -> None:
+    text = plant((SPLIT, "mu = logvar = self.encoder(x)"))
+    *_, (_, error) = run_checks(under_test(text))
+    assert error.hint.startswith("Expected [B, d], B = 5, d = 6; got [5, 12].")
+
+
+def test_hints_end_with_one_mark() -> None:
+    factors = [kl_factors(case) for case in loss_cases()]
+    for first, second in (("KL summed over the batch", "KL missing one half"), ("KL times var",) * 2):
+        values = []
+        for case, factor in zip(loss_cases(), factors, strict=True):
+            right = next(kl_formulas(case))[2].sum(dim=1).mean().item()
+            values.append(right * factor[first][0] * (factor[second][0] if second != first else 1))
+        with pytest.raises(CheckFailed) as caught:
+            check_term("KL", values)
+        assert re.search(r"[?.]$", caught.value.hint)
+        assert not re.search(r"[?.][?.]|[a-z0-9] (Which|Compare|The) ", caught.value.hint), caught.value.hint
 
 
 def test_layers_that_pytorch_does_not_see_are_named() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,14 @@ from torch import Tensor, nn
 
 from vaelab.checks.diagnosis import CheckFailed
 from vaelab.checks.test_doubles import LABELS, B, D, ForwardTrace, SubmissionUnderTest, trace_forward
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape with the names of its sizes and their values, such as `[B, d], B = 5, d = 6`."""
+    names = {B: "B", D: "d", 2 * D: "2 d"}
+    axes = [names.get(size, str(size)) for size in shape]
+    used = [f"{name} = {size}" for size, name in ((B, "B"), (D, "d")) if any(name in axis for axis in axes)]
+    return ", ".join([f"[{', '.join(axes)}]", *used])
 
 
 def explain_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> tuple[str, str]:
@@ -32,11 +40,13 @@ def check_tensor(name: str, value: Any, shape: tuple[int, ...], finite: bool = T
     """`value` must be a float32 tensor of this shape. finite: without nan and infinite values."""
     if not isinstance(value, Tensor):
         raise CheckFailed(
-            f"{name} is not a tensor", f"Expected float32 {list(shape)}, got {type(value).__name__}."
+            f"{name} is not a tensor", f"Expected float32 {shape_text(shape)}; got {type(value).__name__}."
         )
     if value.shape != shape:
         title, hint = explain_shape(tuple(value.shape), shape)
-        raise CheckFailed(f"{name}: {title}", f"Expected {list(shape)}, got {list(value.shape)}. {hint}")
+        raise CheckFailed(
+            f"{name}: {title}", f"Expected {shape_text(shape)}; got {list(value.shape)}. {hint}"
+        )
     if value.dtype != torch.float32:
         raise CheckFailed(
             f"{name}: wrong dtype, {value.dtype}",
@@ -112,7 +122,7 @@ def check_encode(model: nn.Module, x: Tensor, labels: Tensor | None) -> tuple[Te
     """`encode` must return two different tensors [N, D]. Returns: mu and logvar."""
     output = model.encode(x, labels)
     if not isinstance(output, (tuple, list)) or len(output) != 2:
-        got = f"a tensor {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        got = f"a tensor {shape_text(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise CheckFailed(
             f"encode must return a tuple of 2 tensors (mu, logvar); got {got}",
             "Which half of the encoder's output is mu, and which is logvar?",

@@ -48,7 +48,7 @@ def loss_cases() -> list[LossCase]:
 # --- The mistakes -------------------------------------------------------------------------------
 
 LOGVAR = (
-    "logvar is log sigma^2: sigma and sigma^2 are functions of it. Which ones? Try it on paper for sigma = 2"
+    "logvar is log sigma^2: sigma and sigma^2 are functions of it. Which ones? Try it on paper for sigma = 2."
 )
 SUMMED = (
     "A loss per image must not grow with the batch size; otherwise each batch size needs a learning rate of "
@@ -77,7 +77,7 @@ def kl_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
     yield "exp missing in sigma^2", LOGVAR, right + (logvar - logvar.exp()) / 2
     yield (
         "the -1 missing",
-        "The KL divergence of N(0, 1) from itself must be zero. Put mu = 0 and sigma = 1 into your formula",
+        "The KL divergence of N(0, 1) from itself must be zero. Put mu = 0 and sigma = 1 into your formula.",
         right + 0.5,
     )
     yield (
@@ -85,7 +85,7 @@ def kl_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
         "Which term of your formula has the wrong sign for a negative mu?",
         right + (mu - mu.square()) / 2,
     )
-    yield "mu missing", "A code far from zero must cost more than one at zero", right - mu.square() / 2
+    yield "mu missing", "A code far from zero must cost more than one at zero.", right - mu.square() / 2
     yield "the logarithm missing", "What keeps sigma from shrinking to zero?", right + logvar / 2
     yield "the logarithm with the wrong sign", "What keeps sigma from shrinking to zero?", right + logvar
     reverse = kl_divergence(prior, Normal(mu, logvar.div(2).exp()))
@@ -99,10 +99,10 @@ def kl_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
 def kl_factors(case: LossCase) -> dict[str, tuple[float, str]]:
     """The factor by which each mistake multiplies the KL term, and its hint."""
     batch, latent_dim = case.mu.shape
-    weight = "The KL term does not depend on var: only the reconstruction term does"
+    weight = "The KL term does not depend on var: only the reconstruction term does."
     mean = (
         "The KL of independent latents is the sum over the latents. A mean makes it latent_dim times too "
-        "small compared with the reconstruction term"
+        "small compared with the reconstruction term."
     )
     return {
         "KL missing one half": (2, HALF),
@@ -188,7 +188,7 @@ def check_term(term: str, values: list[float]) -> None:
         if all(close(value, candidate[2]) for value, candidate in zip(values, same, strict=True)):
             names, hints, _ = same[0]
             if names:
-                raise CheckFailed(" and ".join(names), ". ".join(dict.fromkeys(hints)) + ".")
+                raise CheckFailed(" and ".join(names), " ".join(dict.fromkeys(hints)))
             return
     right = candidates[0][0][2]
     raise CheckFailed(
