@@ -1,9 +1,10 @@
 """Check submission.py, blank by blank, and explain the first mistake.
 
     python check.py          # seconds: after every change
-    python check.py --full   # minutes: also trains both models for a minute each and estimates the grade
+    python check.py --full   # minutes: also trains both models for 800 steps each and estimates the grade
 
-It stops at the first check that fails, with exit code 1.
+It stops at the first check that fails, with exit code 1. A trial training that takes longer than --seconds is
+called too slow to judge, which is no failure.
 """
 
 from __future__ import annotations
@@ -24,11 +25,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="also train both models and estimate the grade")
     parser.add_argument(
+        "--steps",
+        type=number(int, 1),
+        default=800,
+        help="steps of each training with --full; the expected scores are those after 800 (default: 800)",
+    )
+    parser.add_argument(
         "--seconds",
         type=number(float, 0, exclusive=True),
-        default=60,
-        help="training time of each model with --full; the expected scores are those of a minute "
-        "(default: 60)",
+        default=600,
+        help="with --full: stop a training that takes longer, as too slow to judge (default: 600)",
     )
     add_dataset_option(parser)
     add_data_dir_option(parser)
@@ -40,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from apps.selfcheck.runner import TrialSettings, self_check  # here: --help needs no torch
 
-    trial = TrialSettings(args.seconds, args.dataset, args.data_dir) if args.full else None
+    trial = TrialSettings(args.steps, args.seconds, args.dataset, args.data_dir) if args.full else None
     if not self_check(FOLDER, trial):
         sys.exit(1)
 

@@ -49,7 +49,7 @@ def own_place(error: Exception, folder: Path) -> str:
 
 
 def label_widths(error: Exception) -> set[int]:
-    """The possible sizes of a label's vector in the failing model; empty where it was called without labels."""
+    """The possible sizes of a label's vector in the failing model; none where it has no labels."""
     widths, has_labels = {10}, False  # 10: one-hot
     for frame, _ in traceback.walk_tb(error.__traceback__):
         has_labels |= isinstance(frame.f_locals.get("labels"), Tensor)
