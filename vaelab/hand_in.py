@@ -66,7 +66,7 @@ class HandIn:
 def stage(path: Path | Mapping[str, Path], folder: Path) -> HandIn:
     """Copy the graded files of a hand-in into `folder`, an empty one, readable for all users.
 
-    path: a folder, an archive, or several loose files by name. Raises: LabError with the reason why it can't be read.
+    path: a folder, an archive, or several loose files by name. Raises: LabError with the reason.
     """
     with ExitStack() as stack:
         try:
