@@ -14,11 +14,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-from torch.utils.data._utils.collate import default_collate_fn_map
+from vaelab.cli import stop_without_package
+
+try:
+    import numpy as np
+    import torch
+    from torch import Tensor
+    from torch.utils.data import Dataset
+    from torch.utils.data._utils.collate import default_collate_fn_map
+except ModuleNotFoundError as error:  # this is the first command of the handout
+    stop_without_package(error)
 
 from vaelab.cli import LabError, Parser, run
 from vaelab.data.options import SPLITS, add_data_dir_option, add_dataset_option

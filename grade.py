@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if graded.gen is not None:
                 train_set = MNISTDataset("train", graded.hyperparams.dataset, args.data_dir)
                 grades[task]["extended"] = extended(graded, train_set)
-    printed = {task: notes(task, grades[task], outputs[task].hyperparams) for task in present}
+    printed = {
+        task: notes(task, grades[task], outputs[task].hyperparams, args.output_dir) for task in present
+    }
     write_json(args.output_dir / "grade_result.json", grades)
     for task in TASKS:
         if task in present:

@@ -98,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vaelab.files import file_md5, lock, make_folder
     from vaelab.inference import generate_all, reconstruct
     from vaelab.metrics.fid import GEN_PER_LABEL
+    from vaelab.origin import code_md5
     from vaelab.outputs import Hyperparams, write_outputs
     from vaelab.threads import SpinControl
 
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = load_checkpoint(args.checkpoint_path, args.task)
     check_latent_dim(checkpoint, args.checkpoint_path, args.latent_dim)
     task, config = checkpoint.task, checkpoint.config
+    code = code_md5(Path(submission.__file__).parent, task)
     dataset = MNISTDataset(args.split, config.dataset, args.data_dir)
     device = choose_device(args.device)
     loaded = load_model(submission, checkpoint, args.checkpoint_path, task, device)
@@ -120,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     folder = make_folder((args.output_dir or output_root(args.checkpoint_path, task)) / task / args.split)
     hyperparams = Hyperparams(
-        task, config.latent_dim, dataset.name, args.split, args.seed, str(args.checkpoint_path), md5
+        task, config.latent_dim, dataset.name, args.split, args.seed, str(args.checkpoint_path), md5, code
     )
     with lock(folder):
         # Deleted first and written last: outputs with a hyperparams.json are complete and of one model.

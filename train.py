@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vaelab.cli import Parser, add_device_option, number, run
 from vaelab.config import TRAINING_OPTIONS, add_model_options, add_training_options, model_options
 from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.model_arguments import check_options, takes
 from vaelab.tasks import TASKS, task_name
 
 if importlib.util.find_spec("beyond"):  # not in the students' version
@@ -64,7 +65,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     names = ", ".join(TASKS)
     parser.add_argument("--task", required=True, type=task_name, metavar="TASK", help=f"one of {names}")
-    add_model_options(parser)
+    add_model_options(
+        parser, {name: [task for task in TASKS if takes(task, name)] for name in model_options()}
+    )
     add_training_options(parser)
     if beyond_options:
         beyond_options.add_options(parser)
@@ -80,6 +83,7 @@ def make_request(args: argparse.Namespace) -> RunRequest:
     from vaelab.run import RunRequest
 
     given = vars(args)
+    check_options(args.task, [name for name in model_options() if name in given])
 
     def of(names: Any) -> dict[str, Any]:
         return {name: given[name] for name in names if name in given}

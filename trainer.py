@@ -32,7 +32,7 @@ from vaelab.data.augmentation import BINARIZE_SEED, augment, binarize
 from vaelab.device import autocast, keep_memory
 from vaelab.distributed import World
 from vaelab.files import make_folder, write_file, write_json
-from vaelab.images import image_grid, png_bytes
+from vaelab.images import image_grid, png_bytes, with_caption
 from vaelab.metrics.reconstruction import mse, ssim, to_uint8
 from vaelab.run_files import QUALITY, TERMS, draw_loss_curve, read_log
 from vaelab.tasks import TASKS
@@ -301,7 +301,9 @@ class Trainer:
         labels = torch.arange(10, device=self.device).repeat_interleave(10)  # [100]
         images = to_uint8(generate(self.model, labels))  # [100, 28, 28]
         path = make_folder(self.folder / "samples") / f"epoch_{self.epoch:03d}.png"
-        write_file(path, png_bytes(image_grid(images.cpu().numpy(), columns=10)))
+        grid = image_grid(images.cpu().numpy(), columns=10)
+        caption = f"Samples after epoch {self.epoch}, from the same noise in every epoch"
+        write_file(path, png_bytes(with_caption(grid, caption)))
 
     def draw_loss_curve(self) -> None:
         """`loss_curve.png`, from the log."""

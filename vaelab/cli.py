@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+# The top-level modules of requirements.txt.
+PACKAGES = ("torch", "numpy", "skimage", "sklearn", "matplotlib", "tqdm", "PIL", "jinja2", "filelock")
+
 
 class LabError(Exception):
     """A mistake that the user can fix: the text says what was expected, what was found, and what to do."""
@@ -63,6 +66,18 @@ def printable(text: str, most: int) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
 
 
+def stop_without_package(error: ModuleNotFoundError) -> NoReturn:
+    """End with one line that says what to do where a package of requirements.txt is missing."""
+    if str(error.name).partition(".")[0] not in PACKAGES:
+        raise error
+    print(
+        f"error: {error.name} is not installed for {sys.executable}: activate the lab's environment (source "
+        ".venv/bin/activate), which bash scripts/install.sh requirements.txt makes",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run the `main` of a command. A `LabError` becomes one line on stderr and exit code 2."""
     try:
@@ -70,6 +85,8 @@ def run(main: Callable[[], None]) -> None:
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        stop_without_package(error)
     except BrokenPipeError:  # the output was closed, as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -42,11 +42,17 @@ class Option:
             return text
         return number(self.kind, self.minimum, self.maximum, self.exclusive)(text)
 
-    def add_to(self, group: argparse._ArgumentGroup, name: str, default: Any = None) -> None:
-        """Add the option `--name` to a parser's group. It is in the namespace only if it was given."""
+    def add_to(
+        self, group: argparse._ArgumentGroup, name: str, default: Any = None, hidden: bool = False
+    ) -> None:
+        """Add the option `--name` to a parser's group. It is in the namespace only if it was given.
+
+        hidden: leave it out of the help.
+        """
         flags = [f"--{flag}" for flag in (name, *self.aliases)]
         text = self.help if default is None else f"{self.help} (default: {default})"
         about = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+        about |= {"help": argparse.SUPPRESS} if hidden else {}
         group.add_argument(*flags, type=self.parse, choices=self.choices or None, **about)
 
     def check(self, name: str, value: Any) -> None:
@@ -267,11 +273,16 @@ def model_options(path: Path = SUBMISSION, tasks: Any = None) -> dict[str, Model
 # --- Command lines ------------------------------------------------------------------------------
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the submission's models."""
+def add_model_options(parser: argparse.ArgumentParser, takers: dict[str, list[str]]) -> None:
+    """Add the options of the submission's models. takers: the tasks whose model uses an option, by its name.
+
+    An option that no model uses is not in the help; `train.py` says why it is refused.
+    """
     group = parser.add_argument_group("model", "arguments of the classes in submission.py")
     for name, entry in model_options().items():
-        entry.about.add_to(group, name, entry.default)
+        tasks = takers[name]
+        only = "" if len(tasks) == len(TASKS) else f"; {', '.join(tasks)} only"
+        entry.about.add_to(group, name, f"{entry.default}{only}", hidden=not tasks)
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.files import file_md5
+from vaelab.config import SUBMISSION
 from vaelab.metrics.extended import extended_table
 from vaelab.metrics.fid import fid
 from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import bonus, max_score, score, score_terms
+from vaelab.origin import origin_notes
 from vaelab.outputs import Hyperparams, Outputs, other_data
 
 
@@ -45,17 +46,9 @@ def score_table(task: str, grade: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def notes(task: str, grade: dict[str, Any], hyperparams: Hyperparams) -> list[str]:
-    """Notes below the table: a checkpoint that has changed since, and the extended metrics."""
-    texts = []
-    if hyperparams.checkpoint and file_md5(Path(hyperparams.checkpoint)) not in (
-        None,
-        hyperparams.checkpoint_md5,
-    ):
-        texts.append(
-            f"note: {hyperparams.checkpoint} has changed since inference.py made the outputs of {task}: "
-            "run it again"
-        )
+def notes(task: str, grade: dict[str, Any], hyperparams: Hyperparams, root: Path) -> list[str]:
+    """Notes below the table: files in `root` that don't belong together, and the extended metrics."""
+    texts = origin_notes(task, root, hyperparams, SUBMISSION.parent)
     if "extended" in grade:
         texts.append(extended_table(grade["extended"], grade["split"]))
     return texts

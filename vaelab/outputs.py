@@ -18,7 +18,7 @@ from vaelab.cli import LabError, reason
 from vaelab.data.options import DATASETS
 from vaelab.data.splits import load_split, prepare
 from vaelab.files import read_json, write_file, write_json, write_npy
-from vaelab.images import image_grid, png_bytes
+from vaelab.images import image_grid, png_bytes, with_caption
 from vaelab.metrics.fid import GEN_PER_LABEL
 from vaelab.metrics.score import PIXELS
 from vaelab.tasks import TASKS
@@ -35,6 +35,7 @@ class Hyperparams:
     seed: int | None = None
     checkpoint: str | None = None
     checkpoint_md5: str | None = None
+    code_md5: str | None = None  # of the model's code: see `vaelab/origin.py`
 
 
 class Outputs(NamedTuple):
@@ -61,8 +62,17 @@ def write_outputs(
         for start in range(0, min(50, len(images)), 10)
         for row in (images[start:][:10], recon[start:][:10])
     ]
-    write_file(folder / "recon.png", png_bytes(image_grid(np.concatenate(rows), columns=10)))
-    write_file(folder / "gen.png", png_bytes(image_grid(np.concatenate(gen[:, :10]), columns=10)))
+    about = (
+        f"{hyperparams.task}, {hyperparams.dataset} {hyperparams.split}, latent_dim {hyperparams.latent_dim}"
+    )
+    conditional = TASKS[hyperparams.task].conditional
+    each = "one row for each label, 0 to 9" if conditional else "codes from N(0, I), without labels"
+    recon_grid = image_grid(np.concatenate(rows), columns=10)
+    gen_grid = image_grid(np.concatenate(gen[:, :10]), columns=10)
+    recon_caption = f"Rows of originals, each above its reconstructions. {about}"
+    pictures = {"recon": (recon_grid, recon_caption), "gen": (gen_grid, f"Generated images: {each}. {about}")}
+    for name, (grid, caption) in pictures.items():
+        write_file(folder / f"{name}.png", png_bytes(with_caption(grid, caption)))
     write_json(folder / "hyperparams.json", asdict(hyperparams))
 
 

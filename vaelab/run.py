@@ -24,6 +24,8 @@ from vaelab.data.options import SPLITS
 from vaelab.device import choose_device, choose_precision
 from vaelab.distributed import World
 from vaelab.files import lock
+from vaelab.model_arguments import unused_arguments
+from vaelab.model_summary import model_summary
 from vaelab.tasks import TASKS
 from vaelab.threads import SpinControl, available_processors, default_threads
 
@@ -146,14 +148,19 @@ def clear_run(folder: Path) -> None:
 
 
 def describe(trainer: Any, config: TrainConfig, device: torch.device, world: World) -> str:
-    """The model in a line: its class, its arguments, its size, and where it is trained."""
+    """The model as it was built: class, options, size and device in a line, then a line for each part."""
     together = f", {world.size} processes" if world.size > 1 else ""
-    options = ", ".join(f"{key}={value}" for key, value in (config.model_args | config.beyond).items())
+    unused = unused_arguments(config.task)
+    options = (config.model_args | config.beyond).items()
+    options = ", ".join(f"{key}={value}" for key, value in options if key not in unused)
     name = TASKS[config.task].model_class
     size = f"{trainer.parameter_count:,} parameters"
     plural = "" if config.threads == 1 else "s"
     where = f"{device}, {config.threads} thread{plural}," if device.type == "cpu" else f"{device}"
-    return f"{name}({options}), {size}, on {where} in {config.precision}{together}"
+    first = f"{name}({options}), {size}, on {where} in {config.precision}{together}"
+    # A model with additions holds the submission's as its first part.
+    built = getattr(trainer.model, "model", trainer.model) if config.beyond else trainer.model
+    return "\n  ".join([first, *model_summary(built)])
 
 
 def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008

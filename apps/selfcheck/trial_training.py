@@ -1,7 +1,7 @@
 """The `--full` part of the self-check: train both models for a number of steps and estimate the grade.
 
-The number of steps is fixed, so that the score doesn't depend on how busy the machine is. A machine that needs
-longer than the limit is too slow to judge the model: that is said, and nothing about the model.
+The number of steps is fixed, so that the score doesn't depend on how busy the machine is. If a training takes
+longer than the limit, the machine is too slow to judge the model: the text says so, and blames no layer.
 """
 
 from __future__ import annotations
