@@ -7,6 +7,8 @@ It stops at the first check that fails, with exit code 1. A trial training that 
 called too slow to judge, which is no failure.
 
     python check.py --hand_in   # writes hand_in.zip and tries it in an empty folder, as the grader will
+    python check.py --derivation 0.2    # values that the formula of an exercise should give
+    python check.py --derivation 0.2 --formula "log(s2 / s1) + ..."     # compares your formula with them
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from vaelab.cli import Parser, number, run
 from vaelab.data.options import add_data_dir_option, add_dataset_option
 
 FOLDER = Path(__file__).resolve().parent
+EXERCISES = ("0.2", "0.3", "1.1", "1.4", "1.5", "5.2")  # of --derivation
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,6 +33,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--hand_in",
         action="store_true",
         help="make hand_in.zip of submission.py and the best.pt of each task, and try it; no other checks",
+    )
+    parser.add_argument(
+        "--derivation",
+        choices=EXERCISES,
+        metavar="NUMBER",
+        help=f"values to compare a derived formula with: {', '.join(EXERCISES)} of the handout",
+    )
+    parser.add_argument(
+        "--formula", help="with --derivation: your formula, in the variables that --derivation lists"
     )
     parser.add_argument(
         "--output_dir",
@@ -51,13 +63,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_dataset_option(parser)
     add_data_dir_option(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.formula and not args.derivation:
+        parser.error("--formula needs --derivation NUMBER")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the checks."""
     args = parse_args(argv)
     # Imported here: --help and a wrong option are answered before torch is loaded.
+    if args.derivation:
+        from apps.selfcheck.derivations import derivation
+
+        if not derivation(args.derivation, args.formula):
+            sys.exit(1)
+        return
     if args.hand_in:
         from apps.selfcheck.hand_in import hand_in
 
