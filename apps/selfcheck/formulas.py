@@ -55,8 +55,8 @@ def value_of(node: ast.expr, variables: Mapping[str, float]) -> float:
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](value_of(argument, variables))
     raise LabError(
-        "'{part}' can't be used: a formula has numbers, the variables {names}, + - * / **, and log, exp, sqrt, "
-        "abs, pi",
+        "'{part}' can't be used: a formula has numbers, the variables {names}, + - * / ** and log, exp, "
+        "sqrt, abs, pi",
         part=ast.unparse(node),
         names=", ".join(variables),
     )
