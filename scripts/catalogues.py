@@ -29,7 +29,7 @@ from vaelab.language import DOMAIN, LOCALE  # noqa: E402
 
 # The functions with messages as arguments, and the places of these; `plural` has two forms of one message.
 MARKED = {
-    **dict.fromkeys(("_", "N_", "Message", "LabError", "SourceUnavailableError"), (0,)),
+    **dict.fromkeys(("_", "N_", "Message", "figure_text", "LabError", "SourceUnavailableError"), (0,)),
     **{"CheckFailed": (0, 1), "Check": (1,), "add_argument_group": (0, 1)},
 }
 Entry = tuple[str, str | tuple[str, str]]  # file, message

@@ -132,6 +132,11 @@ def reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
+def os_reason(error: OSError) -> str:
+    """The system's reason for an error, in the user's language where it is known."""
+    return _(error.strerror or str(error))
+
+
 def printable(text: str, most: int) -> str:
     """Untrusted text as one line of at most `most` printable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
@@ -148,7 +153,7 @@ def run(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # no permission, a folder where a file should be, a name too long, ...
-        about = {"file": error.filename, "reason": _(error.strerror or str(error))}
+        about = {"file": error.filename, "reason": os_reason(error)}
         print(_("error: {file}: {reason}", **about), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -44,6 +44,11 @@ class Message:
         return _(self.text, **self.values)
 
 
+def as_message(text: str | Message) -> Message:
+    """`text` as a message."""
+    return text if isinstance(text, Message) else Message(text)
+
+
 def _(text: str, /, **values: Any) -> str:
     """The message `text` in the user's language, with its {placeholders} filled in."""
     return fill(catalogue(language()).gettext(text) if text else "", values)

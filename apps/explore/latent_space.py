@@ -58,8 +58,13 @@ def vae_of(context: ExploreContext, latent_dim: int, epochs: int) -> LoadedModel
     model = context.given_or(f"d{latent_dim}", epochs, latent_dim=latent_dim)
     if model.latent_dim != latent_dim or model.task.conditional:
         raise LabError(
-            f"{context.settings.command} draws a VAE0label of latent_dim {latent_dim}; {model.path} is a "
-            f"{model.task.name} of {model.latent_dim}: leave out --checkpoint_path to have one trained"
+            "{command} draws a VAE0label of latent_dim {latent_dim}; {path} is a {name} of "
+            "{found}: leave out --checkpoint_path to have one trained",
+            command=context.settings.command,
+            latent_dim=latent_dim,
+            path=model.path,
+            name=model.task.name,
+            found=model.latent_dim,
         )
     return model
 

@@ -43,7 +43,7 @@ def prior_mean(model: LoadedModel, labels: Tensor) -> Tensor | None:
     prior = model.config.beyond.get("prior", "standard")
     if prior == "learned":
         raise LabError(
-            f"{model.path} has a learned prior, whose density is not known: train --prior standard"
+            "{path} has a learned prior, whose density is not known: train --prior standard", path=model.path
         )
     with torch.no_grad():
         return model.model.prior.mean(labels) if prior == "class_mean" else None
@@ -54,8 +54,9 @@ def log_likelihood(model: LoadedModel) -> Callable[[Tensor, Tensor], Tensor]:
     recon = model.config.beyond.get("recon", "mse")
     if recon == "ssim_mse":
         raise LabError(
-            f"{model.path} was trained with SSIM in its loss, which is not a log-likelihood: train with "
-            "--recon bce or mse"
+            "{path} was trained with SSIM in its loss, which is not a log-likelihood: train with --recon "
+            "bce or mse",
+            path=model.path,
         )
     if recon == "bce":
         return log_cross_entropy
@@ -109,8 +110,8 @@ def likelihood(context: ExploreContext) -> None:
     kinds = {observation_model(model) for model in models}
     if len(kinds) > 1:
         raise LabError(
-            f"these models' likelihoods can't be compared: {'; '.join(sorted(kinds))}. Choose models "
-            "with the same one"
+            "these models' likelihoods can't be compared: {kinds}. Choose models with the same one",
+            kinds="; ".join(sorted(kinds)),
         )
     dataset = context.data(settings.split)
     results = [evaluate(context, model, dataset, settings.k) for model in models]

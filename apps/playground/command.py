@@ -63,11 +63,13 @@ def make_cache(args: argparse.Namespace) -> ModelCache:
     paths = {str(path): path for path in args.checkpoint_path or ()} or find_checkpoints(args.output_dir)
     command = "python train.py --task Genwithlabel makes one"
     if not paths:
-        raise LabError(f"there is no best.pt in {args.output_dir}/: {command}")
+        raise LabError(
+            "there is no best.pt in {output_dir}/: {command}", output_dir=args.output_dir, command=command
+        )
     cache = ModelCache(paths, args.split, args.data_dir, choose_device(args.device))
     refused = [f"{name} can't be used: {why}" for name, why in cache.refused.items()]
     if not cache.names:
-        raise LabError(f"{'; '.join(refused)}; {command}")
+        raise LabError("{refused}; {command}", refused="; ".join(refused), command=command)
     print("".join(f"{line}\n" for line in refused), end="", file=sys.stderr)
     return cache
 
@@ -85,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             _, url, public_url = page.launch(args.port, args.share)
         except OSError as error:
-            raise LabError(f"port {args.port} is in use, or not allowed: name another by --port") from error
-        print(f"the page: {public_url or url} (Ctrl+C ends it)", flush=True)
+            raise LabError(
+                "port {port} is in use, or not allowed: name another by --port", port=args.port
+            ) from error
+        print(_("the page: {url} (Ctrl+C ends it)", url=public_url or url), flush=True)
         page.blocks.block_thread()

@@ -15,10 +15,11 @@ from tqdm import tqdm
 from data_utils import MNISTDataset
 from trainer import Trainer
 from vaelab.checkpoint import LoadedModel
-from vaelab.cli import LabError
+from vaelab.cli import LabError, wrap
 from vaelab.contract import build_model, from_submission
 from vaelab.device import choose_device
 from vaelab.inference import generate_all, reconstruct
+from vaelab.language import N_, _
 from vaelab.metrics.fid import fid
 from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import max_score, score
@@ -26,6 +27,7 @@ from vaelab.run import RunRequest, make_config
 from vaelab.tasks import TASKS
 
 SEED = 0
+WIDTH = 96  # columns of a printed text
 
 # The scores that `--full` expects after a minute. The solved submission reaches them in 20 seconds, which
 # leaves a margin for slower machines and smaller layers.
@@ -66,7 +68,11 @@ def train_for(seconds: float, trainer: Trainer) -> float:
         warm_up = min(1.0, (step + 1) / config.warmup_steps)
         terms = trainer.train_step(batch, progress, config.lr * warm_up * (1 - progress))
         if not torch.isfinite(terms[0]):
-            raise LabError(f"the loss became {terms[0].item()} at step {step}: train.py would stop here too")
+            raise LabError(
+                "the loss became {terms} at step {step}: train.py would stop here too",
+                terms=terms[0].item(),
+                step=step,
+            )
     return step / trainer.steps_per_epoch
 
 
@@ -79,7 +85,16 @@ def run_trial(task: str, submission: ModuleType, settings: TrialSettings, folder
     torch.manual_seed(SEED)
     model = build_model(submission, config)
     trainer = Trainer(model, from_submission(submission, "vae_loss"), config, *sets, folder, device)
-    print(f"     {task}: training for {settings.seconds:g} s on {sets[0].source}", flush=True)
+    print(
+        "     "
+        + _(
+            "{task}: training for {seconds:g} s on {source}",
+            task=task,
+            seconds=settings.seconds,
+            source=sets[0].source,
+        ),
+        flush=True,
+    )
     epochs = train_for(settings.seconds, trainer)
 
     loaded = LoadedModel(task, folder, model.eval(), config, 0)
@@ -97,12 +112,23 @@ def report_trial(task: str, result: TrialResult) -> bool:
     """Print the result of a trial training. Returns: whether it reached the expected score."""
     values, minimum = result.values, EXPECTED.get(result.dataset, {}).get(task)
     passed = minimum is None or values["score"] >= minimum
-    shown = ", ".join(f"{key} {values[key]:.4f}" for key in ("ssim", "mse", "fid") if key in values)
-    print(
-        f"{'ok  ' if passed else 'FAIL'} {'4':<6} {task}: {values['score']:.2f} of {max_score(task):.0f} "
-        f"after {result.epochs:.1f} epochs on {result.dataset} ({shown})"
-        + ("" if minimum is None else f"; expected: at least {minimum:g}")
+    text = N_("{task}: {score:.2f} of {most:.0f} after {epochs:.1f} epochs on {dataset} ({metrics})")
+    if minimum is not None:
+        text = N_(
+            "{task}: {score:.2f} of {most:.0f} after {epochs:.1f} epochs on {dataset} ({metrics}); "
+            "expected: at least {minimum:g}"
+        )
+    line = _(
+        text,
+        task=task,
+        score=values["score"],
+        most=max_score(task),
+        epochs=result.epochs,
+        dataset=result.dataset,
+        metrics=", ".join(f"{key} {values[key]:.4f}" for key in ("ssim", "mse", "fid") if key in values),
+        minimum=minimum,
     )
+    print(f"{'ok  ' if passed else 'FAIL'} {'4':<6} {line}")
     return passed
 
 
@@ -110,8 +136,11 @@ def run_trials(submission: ModuleType, settings: TrialSettings, folder: Path) ->
     """Train and score both tasks. Returns: whether both reached the expected score."""
     passed = [report_trial(task, run_trial(task, submission, settings, folder)) for task in TASKS]
     if all(passed):
-        print("This is an estimate of your grade, on valid; a full training with train.py scores higher.")
+        print(_("This is an estimate of your grade, on valid; a full training with train.py scores higher."))
     else:
-        print("     All checks passed, but the trained model scores too low. On a slow or busy machine, give")
-        print("     the training more time with --seconds; otherwise change the layers or latent_dim.")
+        advice = _(
+            "All checks passed, but the trained model scores too low. On a slow or busy machine, give the "
+            "training more time with --seconds; otherwise change the layers or latent_dim."
+        )
+        print(wrap(advice, WIDTH, "     "))
     return all(passed)

@@ -82,26 +82,41 @@ def find_blocks(lines: list[str], name: str = "submission.py") -> list[Block]:
         marker, place = MARKER.fullmatch(line), f"{name} line {i + 1}"
         if not marker:
             raise LabError(
-                f"{place}: '{line.strip()}' is not a marker: write '# BEGIN SOLUTION 2.2.1' or '# END ...'"
+                "{place}: '{line}' is not a marker: write '# BEGIN SOLUTION 2.2.1' or '# END ...'",
+                place=place,
+                line=line.strip(),
             )
         number = marker["number"]
         if marker["kind"] == "END":
             if opened is None or opened[0] != number:
-                raise LabError(f"{place}: END SOLUTION {number} without its BEGIN")
+                raise LabError("{place}: END SOLUTION {number} without its BEGIN", place=place, number=number)
             blocks.append(Block(number, marker["indent"], opened[1], i + 1))
             opened = None
             continue
         if opened is not None:
             raise LabError(
-                f"{place}: SOLUTION {number} begins inside SOLUTION {opened[0]}: they can't be nested"
+                "{place}: SOLUTION {number} begins inside SOLUTION {opened}: they can't be nested",
+                place=place,
+                number=number,
+                opened=opened[0],
             )
         if number not in BLANKS:
-            raise LabError(f"{place}: unknown SOLUTION {number}: add it to BLANKS in {Path(__file__).name}")
+            raise LabError(
+                "{place}: unknown SOLUTION {number}: add it to BLANKS in {name}",
+                place=place,
+                number=number,
+                name=Path(__file__).name,
+            )
         if number in [block.number for block in blocks]:
-            raise LabError(f"{place}: SOLUTION {number} occurs twice")
+            raise LabError("{place}: SOLUTION {number} occurs twice", place=place, number=number)
         opened = number, i
     if opened is not None:
-        raise LabError(f"{name} line {opened[1] + 1}: SOLUTION {opened[0]} has no END")
+        raise LabError(
+            "{name} line {line}: SOLUTION {opened} has no END",
+            name=name,
+            line=opened[1] + 1,
+            opened=opened[0],
+        )
     return blocks
 
 
@@ -124,7 +139,7 @@ def without_solutions(text: str) -> str:
     blocks = find_blocks(lines)
     missing = BLANKS.keys() - {block.number for block in blocks}
     if missing:
-        raise LabError(f"submission.py has no SOLUTION {', '.join(sorted(missing))}")
+        raise LabError("submission.py has no SOLUTION {missing}", missing=", ".join(sorted(missing)))
     for block in reversed(blocks):
         lines[block.start : block.end] = blank_lines(block.number, block.indent)
     return "\n".join(lines) + "\n"
