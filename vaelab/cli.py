@@ -170,6 +170,9 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 # --- Text of any script in a terminal -----------------------------------------------------------
 
 NOT_AT_START = "，。；：？！、）》」』”’…"  # closing punctuation, which must not begin a line
+NOT_AT_END = "（《「『“‘"
+# A shape such as [B, 28, 28], a word, a space, or one wide character.
+PIECE = re.compile(r"\[[^\[\]]*\] ?|[\u0021-\u2017\u2020-\u2e7f]+ ?| |[^\u0020-\u2e7f]|[\u2018-\u201f]")
 
 
 def display_width(text: str) -> int:
@@ -187,10 +190,10 @@ def wrap(text: str, width: int, indent: str = "") -> str:
     if display_width(text) == len(text):
         return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
     lines = [""]
-    for piece in re.findall(r"[\u0021-\u2e7f]+ ?| |[^\u0020-\u2e7f]", text):  # a word, or one wide character
+    for piece in PIECE.findall(text):
         full = display_width(lines[-1] + piece.rstrip()) > width - len(indent)
         if full and lines[-1] and piece not in NOT_AT_START:
-            lines[-1] = lines[-1].rstrip()
-            lines.append("")
+            line = lines[-1].rstrip().rstrip(NOT_AT_END)
+            lines[-1:] = [line, lines[-1][len(line) :].lstrip()]
         lines[-1] += piece
     return "\n".join(indent + line.rstrip() for line in lines)

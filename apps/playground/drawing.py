@@ -49,10 +49,10 @@ def check_size(shape: tuple[int, int]) -> None:
     if max(shape) > MAX_SIDE:
         height, width = shape
         raise LabError(
-            "the drawing is {width:,} x {height:,} pixels, expected at most {max_side:,} a side",
+            "the drawing is {width:,} x {height:,} pixels, expected at most {most:,} a side",
             width=width,
             height=height,
-            max_side=MAX_SIDE,
+            most=MAX_SIDE,
         )
 
 

@@ -49,8 +49,8 @@ class ModelSession:
     def __init__(self, loaded: LoadedModel, dataset: MNISTDataset, device: torch.device) -> None:
         if dataset.image_shape[0] != 1:
             raise LabError(
-                "its images have {image_shape} channels: the playground shows grey ones only",
-                image_shape=dataset.image_shape[0],
+                "its images have {channels} channels: the playground shows grey ones only",
+                channels=dataset.image_shape[0],
             )
         self.loaded, self.device, self.data_name = loaded, device, f"{dataset.name} {dataset.split}"
         dataset.keep_first(MAX_DATA)

@@ -45,7 +45,7 @@ KEPT_BACK = ["vaelab/sweep_results.py"]
 # Shipped if they exist.
 OPTIONAL = [
     *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
-    "locale/*/LC_MESSAGES/*.mo",
+    *("locale/*/LC_MESSAGES/*.mo", "notebooks/lab.*.ipynb"),
 ]
 RENAMED = {"scripts/student_readme.md": "README.md", "scripts/student_readme.zh.md": "README.zh.md"}
 

@@ -23,8 +23,7 @@ from vaelab.cli import LabError, Parser, display_width, pad, wrap  # noqa: E402
 from vaelab.language import Message, _, in_english  # noqa: E402
 
 # Files whose messages are not marked, or not translated, yet.
-NOT_YET = ("apps/", "vaelab/sweep_results.py", "beyond/discrete")
-MARKED_ALREADY = ("apps/selfcheck/", "apps/report/")
+NOT_YET = ("apps/autograde", "apps/sweep", "apps/explore", "vaelab/sweep_results.py", "beyond/discrete")
 PYTHON = [
     path
     for pattern in ("*.py", "vaelab/**/*.py", "beyond/**/*.py", "apps/**/*.py")
@@ -33,7 +32,7 @@ PYTHON = [
 
 
 def in_scope(file: str) -> bool:
-    return file.startswith(MARKED_ALREADY) or not file.startswith(NOT_YET)
+    return not file.startswith(NOT_YET)
 
 
 @pytest.fixture(autouse=True)
@@ -65,10 +64,13 @@ def test_every_message_is_translated(name: str) -> None:
     assert [entry.id for entry in translations(name) if not all(catalogues.forms(entry.string))] == []
 
 
-def placeholders(text: str) -> list[str]:
-    """What a translation must keep: placeholders with their format, tags, options, words in backquotes."""
+PRINTED = {"`loss`", "`valid:`"}  # quoted from what a program prints, which is translated as well
+
+
+def placeholders(text: str) -> set[str]:
+    """What a translation must keep: placeholders with their format, tags, options, code in backquotes."""
     fields = [f"{name}!{kind}:{form}" for _text, name, form, kind in parse(text) if name is not None]
-    return sorted(fields + re.findall(r"%\(\w+\)[sr]|%[sr]|</?\w+[^<>]*>|--[a-z_]+\b|`[^`]+`", text))
+    return set(fields + re.findall(r"%\(\w+\)[sr]|%[sr]|</?\w+[^<>]*>|--[a-z_]+\b|`[ -~]+?`", text)) - PRINTED
 
 
 def parse(text: str) -> list[tuple]:
@@ -83,9 +85,9 @@ def parse(text: str) -> list[tuple]:
 def test_translations_have_the_placeholders_of_the_message(name: str) -> None:
     wrong = []
     for entry in translations(name):
-        expected = [sorted(set(placeholders(text))) for text in catalogues.forms(entry.id)]
         for text in catalogues.forms(entry.string):
-            if sorted(set(placeholders(text))) not in expected:
+            kept = [placeholders(text) == placeholders(one) for one in catalogues.forms(entry.id)]
+            if not any(kept):
                 wrong.append((entry.id, text))
     assert wrong == []
 
@@ -96,7 +98,7 @@ def test_chinese_has_full_width_punctuation() -> None:
         text
         for entry in translations("zh")
         for text in catalogues.forms(entry.string)
-        if re.search(r"[\u4e00-\u9fff][,;:?!()]|[,;:?!()] ?[\u4e00-\u9fff]", text)
+        if re.search(r"[\u4e00-\u9fff][,;:?!()]|[,;:?!(] ?[\u4e00-\u9fff]|\\)[\u4e00-\u9fff]", re.sub(r"`[^`]*`", "", text))
     ]
     assert wrong == []
 
@@ -120,6 +122,7 @@ ALLOWED = {
         "outside right upper",
     ),
     *("split to grade", "images to reconstruct: valid to tune on, test for what you report"),  # of --help
+    "VAE Lab, the students' version",  # in manifest.json
     *("stop unless the checkpoint is of this", "; on the digits "),
     "$OMP_NUM_THREADS, else the number of processors",
     "Connection closed by peer",
