@@ -43,6 +43,12 @@ class Message:
     def __str__(self) -> str:
         return _(self.text, **self.values)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Message) and (self.text, self.values) == (other.text, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
 
 def as_message(text: str | Message) -> Message:
     """`text` as a message."""

@@ -98,7 +98,10 @@ def test_chinese_has_full_width_punctuation() -> None:
         text
         for entry in translations("zh")
         for text in catalogues.forms(entry.string)
-        if re.search(r"[\u4e00-\u9fff][,;:?!()]|[,;:?!(] ?[\u4e00-\u9fff]|\\)[\u4e00-\u9fff]", re.sub(r"`[^`]*`", "", text))
+        if re.search(
+            r"[\u4e00-\u9fff][,;:?!()]|[,;:?!(] ?[\u4e00-\u9fff]|\\)[\u4e00-\u9fff]",
+            re.sub(r"`[^`]*`", "", text),
+        )
     ]
     assert wrong == []
 
