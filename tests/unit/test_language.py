@@ -92,11 +92,26 @@ def test_translations_have_the_placeholders_of_the_message(name: str) -> None:
     assert wrong == []
 
 
+def chinese_texts() -> list[str]:
+    """All Chinese messages."""
+    return [text for entry in translations("zh") for text in catalogues.forms(entry.string)]
+
+
 def test_chinese_has_full_width_punctuation() -> None:
     """Beside a Chinese character stands no punctuation of half the width, but for code such as `N(0, 1)`."""
     half = re.compile(r"[\u4e00-\u9fff][,;:?!()]|[,;:?!(] ?[\u4e00-\u9fff]|\)[\u4e00-\u9fff]")
-    texts = [text for entry in translations("zh") for text in catalogues.forms(entry.string)]
-    assert [text for text in texts if half.search(re.sub(r"`[^`]*`", "", text))] == []
+    assert [text for text in chinese_texts() if half.search(re.sub(r"`[^`]*`", "", text))] == []
+
+
+@pytest.mark.parametrize("name", ["README.zh.md", "scripts/student_readme.zh.md"])
+def test_the_chinese_readmes_quote_what_the_programs_print(name: str) -> None:
+    table = re.findall(r"^\| (`.*?`) \|", (REPO / name).read_text(encoding="utf-8"), re.MULTILINE)
+    quoted = [text for row in table for text in re.findall(r"`([^`]*[\u4e00-\u9fff][^`]*)`", row)]
+    assert len(quoted) >= 4
+    printed = [re.sub(r"\{\w+\}|nan|digits", "...", text) for text in chinese_texts()]
+    for text in quoted:
+        pieces = [piece.strip() for piece in re.sub(r"nan|digits|2.2.1", "...", text).split("...")]
+        assert all(piece in "\n".join(printed) for piece in pieces), text
 
 
 # --- No message bypasses the catalogue ----------------------------------------------------------
