@@ -63,7 +63,7 @@ class ExploreContext:
         paths = settings.checkpoint_path or []
         checkpoints = [load_checkpoint(path) for path in paths]
         dataset = self._choose_dataset([checkpoint.config.dataset for checkpoint in checkpoints])
-        self.dataset, _ = prepare(dataset, settings.data_dir)
+        self.dataset, _source = prepare(dataset, settings.data_dir)
         # Named by their folders, since their files have the same names.
         self.given = [
             self._load(path, f"{path.parent.parent.name}/{path.parent.name}", checkpoint)
