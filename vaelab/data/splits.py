@@ -18,7 +18,7 @@ from vaelab.data.idx import IMAGE_SIZE, Arrays, SourceUnavailableError
 from vaelab.data.options import DATA_DIR_VARIABLE, DATASETS, ROOT, SPLITS, TORCHVISION
 from vaelab.data.sources import data_folder, download_splits, read_folder
 from vaelab.files import lock, make_folder, write_file
-from vaelab.language import N_, Message
+from vaelab.language import N_, Message, _
 
 
 def split_path(dataset: str, split: str) -> Path:
@@ -88,7 +88,7 @@ def load_split(dataset: str, split: str) -> Arrays:
 
 def prepare(
     dataset: str = "auto", data_dir: str | Path | None = None, splits: Sequence[str] | None = None
-) -> tuple[str, Message]:
+) -> tuple[str, str]:
     """Make sure that `splits` are prepared. Returns: (the data's name, a line that says where it is from).
 
     The sources in order: the prepared split; the idx files in `data_dir` (default: what the variable
@@ -105,12 +105,12 @@ def prepare(
             datasets=", ".join(DATASETS),
         )
     if dataset != "auto":
-        return dataset, _prepare(dataset, data_dir, splits)
+        return dataset, str(_prepare(dataset, data_dir, splits))
     try:
-        return "mnist", _prepare("mnist", data_dir, splits)
+        return "mnist", str(_prepare("mnist", data_dir, splits))
     except SourceUnavailableError as error:
         source = _prepare("digits", None, splits)
-        return "digits", Message("{source}; MNIST is not available: {reason}", source=source, reason=error)
+        return "digits", _("{source}; MNIST is not available: {reason}", source=source, reason=error)
 
 
 def _prepare(dataset: str, data_dir: Path | None, splits: Sequence[str] | None) -> Message:
