@@ -20,6 +20,7 @@ from pathlib import Path
 
 from vaelab.cli import Parser, number, run
 from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.language import _
 
 FOLDER = Path(__file__).resolve().parent
 EXERCISES = ("0.2", "0.3", "1.1", "1.4", "1.5", "5.2")  # of --derivation
@@ -65,7 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_data_dir_option(parser)
     args = parser.parse_args(argv)
     if args.formula and not args.derivation:
-        parser.error("--formula needs --derivation NUMBER")
+        parser.error(_("--formula needs --derivation NUMBER"))
     return args
 
 

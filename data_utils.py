@@ -28,6 +28,7 @@ except ModuleNotFoundError as error:  # this is the first command of the handout
 from vaelab.cli import LabError, Parser, run
 from vaelab.data.options import SPLITS, add_data_dir_option, add_dataset_option
 from vaelab.data.splits import load_split, prepare, present_splits
+from vaelab.language import _
 
 # --- The dataset --------------------------------------------------------------------------------
 
@@ -77,7 +78,9 @@ class MNISTDataset(Dataset):
         self, split: str = "train", dataset: str = "auto", data_dir: str | Path | None = None
     ) -> None:
         if split not in SPLITS:
-            raise LabError(f"unknown split '{split}': choose one of {', '.join(SPLITS)}")
+            raise LabError(
+                "unknown split '{split}': choose one of {splits}", split=split, splits=", ".join(SPLITS)
+            )
         self.split = split
         self.name, self.source = prepare(dataset, data_dir, [split])
         images, labels = load_split(self.name, split)
@@ -132,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_data_dir_option(parser)
     args = parser.parse_args(argv)
     name, source = prepare(args.dataset, args.data_dir)
-    print(f"data: {source}\n{table(name)}")
+    print(_("data: {source}\n{table}", source=source, table=table(name)))
 
 
 if __name__ == "__main__":

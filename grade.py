@@ -21,6 +21,7 @@ from typing import Any
 
 from vaelab.cli import LabError, Parser, reason, run
 from vaelab.data.options import add_data_dir_option, add_split_option
+from vaelab.language import _
 from vaelab.tasks import TASKS
 
 
@@ -60,11 +61,11 @@ def write_report(output_dir: Path, *args: Any) -> str:
     path = output_dir / "report.html"
     try:
         write_file(path, report_page(output_dir, *args))
-        return f"report: {path}"
+        return _("report: {path}", path=path)
     except Exception as error:  # the files of a run can be damaged in any way
         with contextlib.suppress(OSError):
             path.unlink()  # an earlier report would be of another grade
-        return f"note: no report was written: {reason(error)}"
+        return _("note: no report was written: {reason}", reason=reason(error))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,8 +83,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     present = [task for task in TASKS if (folders[task] / "hyperparams.json").is_file()]
     if not present:
         raise LabError(
-            f"nothing to grade in {args.output_dir}/<task>/{args.split}/ (no hyperparams.json). "
-            f"To make it: {', then '.join(next(iter(commands.values())))}"
+            "nothing to grade in {folder}/<task>/{split}/ (no hyperparams.json). To make it: {train}, then "
+            "{inference}",
+            folder=args.output_dir,
+            split=args.split,
+            train=next(iter(commands.values()))[0],
+            inference=next(iter(commands.values()))[1],
         )
     outputs = {task: read_outputs(folders[task], task, args.split, args.data_dir) for task in present}
     grades = {task: grade_outputs(task, outputs[task]) for task in present}
@@ -100,13 +105,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         if task in present:
             print("\n".join([score_table(task, grades[task]), *printed[task]]) + "\n")
         else:
-            print(f"{task} is not there. To make it: {', then '.join(commands[task])}\n")
+            print(
+                _(
+                    "{task} is not there. To make it: {train}, then {inference}",
+                    task=task,
+                    train=commands[task][0],
+                    inference=commands[task][1],
+                )
+                + "\n"
+            )
     total = sum(grade["score"] for grade in grades.values())
-    print(f"total {total:.2f} of {sum(task.cap for task in TASKS.values()):.0f}")
+    print(_("total {total:.2f} of {most:.0f}", total=total, most=sum(task.cap for task in TASKS.values())))
     print(write_report(args.output_dir, grades, outputs, commands, printed))
     print(
-        "This is the self-check. The final grade uses the same formula, with the code run in isolation on "
-        "unseen images."
+        _(
+            "This is the self-check. The final grade uses the same formula, with the code run in "
+            "isolation on unseen images."
+        )
     )
 
 

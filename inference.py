@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vaelab.cli import LabError, Parser, add_device_option, number, run
 from vaelab.config import MODEL_OPTIONS
 from vaelab.data.options import add_data_dir_option, add_split_option
+from vaelab.language import _
 from vaelab.tasks import TASKS, task_name
 
 if TYPE_CHECKING:
@@ -63,8 +64,11 @@ def check_latent_dim(checkpoint: Checkpoint, path: Path, latent_dim: int | None)
     """Raise LabError if the checkpoint's latent_dim is not the one that was given."""
     if latent_dim not in (None, checkpoint.config.latent_dim):
         raise LabError(
-            f"{path} has latent_dim {checkpoint.config.latent_dim}, not {latent_dim}: "
-            "leave --latent_dim out, or name another checkpoint"
+            "{path} has latent_dim {found}, not {latent_dim}: leave --latent_dim out, or name "
+            "another checkpoint",
+            path=path,
+            found=checkpoint.config.latent_dim,
+            latent_dim=latent_dim,
         )
 
 
@@ -113,10 +117,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     loaded = load_model(submission, checkpoint, args.checkpoint_path, task, device)
     dataset.to(device)
     name = TASKS[task].model_class
-    print(f"{name} of epoch {loaded.epoch}, {args.split} split of {dataset.source}")
+    print(
+        _(
+            "{name} of epoch {epoch}, {split} split of {source}",
+            name=name,
+            epoch=loaded.epoch,
+            split=args.split,
+            source=dataset.source,
+        )
+    )
 
     torch.manual_seed(args.seed)
-    with SpinControl(), tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
+    with SpinControl(), tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit=_("image")) as bar:
         recon = reconstruct(loaded, dataset, args.skip_compress, bar)
         gen = generate_all(loaded.model, recon.shape[1:], device, bar)
 
@@ -132,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.save_png:
             write_pngs(folder, recon, gen)
         write_outputs(folder, dataset.images.cpu().numpy(), recon, gen, hyperparams)
-    print(f"wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png")
+    print(_("wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png", folder=folder))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vaelab.cli import Parser, add_device_option, number, run
 from vaelab.config import TRAINING_OPTIONS, add_model_options, add_training_options, model_options
 from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.language import _
 from vaelab.model_arguments import check_options, takes
 from vaelab.tasks import TASKS, task_name
 
@@ -135,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             try:
                 train(request, LabModules(submission, Trainer, MNISTDataset), world)
             except KeyboardInterrupt:
-                print("\nstopped: run the same command with --resume to continue", file=sys.stderr)
+                print("\n" + _("stopped: run the same command with --resume to continue"), file=sys.stderr)
                 sys.exit(130)
 
 

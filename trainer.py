@@ -33,6 +33,7 @@ from vaelab.device import autocast, keep_memory
 from vaelab.distributed import World
 from vaelab.files import make_folder, write_file, write_json
 from vaelab.images import image_grid, png_bytes, with_caption
+from vaelab.language import N_, Message, _, in_english
 from vaelab.metrics.reconstruction import mse, ssim, to_uint8
 from vaelab.run_files import QUALITY, TERMS, draw_loss_curve, read_log
 from vaelab.tasks import TASKS
@@ -95,7 +96,7 @@ class Trainer:
         total, done = (epochs * self.steps_per_epoch for epochs in (self.config.epochs, self.epoch))
         silent = None if self.world.is_main_process else True  # None: silent where the output is no terminal
         try:
-            with tqdm(total=total, initial=done, disable=silent, unit="step") as bar:
+            with tqdm(total=total, initial=done, disable=silent, unit=_("step")) as bar:
                 while self.epoch < self.config.epochs:
                     self.fit_epoch(bar)
         except BaseException:
@@ -108,7 +109,7 @@ class Trainer:
         """Train and validate for one epoch, then write its files."""
         start = time.perf_counter()
         self.seed_epoch()
-        bar.set_description(f"epoch {self.epoch + 1}/{self.config.epochs}")
+        bar.set_description(_("epoch {epoch}/{epochs}", epoch=self.epoch + 1, epochs=self.config.epochs))
         train = self.train_epoch(bar)
         valid = self.validate()
         self.check_finite(torch.tensor([valid["loss"]]), (self.epoch + 1) * self.steps_per_epoch - 1)
@@ -121,9 +122,12 @@ class Trainer:
             return
         self.finish_epoch(row)
         bar.write(
-            f"epoch {self.epoch:>3}/{self.config.epochs}  loss {train['loss']:.2f}  "
-            f"valid: loss {valid['loss']:.2f}  recon {valid['recon_term']:.2f}  kl {valid['kl_term']:.2f}  "
-            f"mse {valid['mse']:.5f}  ssim {valid['ssim']:.4f}  {row['seconds']:.1f} s"
+            _(
+                "epoch {epoch:>3}/{epochs}  loss {train_loss:.2f}  valid: loss {loss:.2f}  "
+                "recon {recon_term:.2f}  kl {kl_term:.2f}  mse {mse:.5f}  ssim {ssim:.4f}  {seconds:.1f} s",
+                **{"epoch": self.epoch, "epochs": self.config.epochs, "seconds": row["seconds"]},
+                **{"train_loss": train["loss"], **valid},
+            )
         )
 
     def train_epoch(self, bar: tqdm) -> dict[str, float]:
@@ -140,7 +144,7 @@ class Trainer:
                 self.check_finite(values[:, 0], step - len(window))
                 sums += values.double().sum(dim=0).numpy()
                 bar.update(len(window))
-                bar.set_postfix(loss=f"{values[-1, 0] / len(batch):.2f}")
+                bar.set_postfix({_("loss"): f"{values[-1, 0] / len(batch):.2f}"})
                 if note := self.pace.update((time.perf_counter() - start) / len(window)):
                     bar.write(note)
                 window, start = [], time.perf_counter()
@@ -201,7 +205,7 @@ class Trainer:
                 return self.checked_terms(self.model.training_loss(x, labels, self.config.var)), None
             output = self.model(x, labels)
         recon, mu, logvar = check_triple("forward", output, "(recon, mu, logvar)")  # [B, 28, 28], 2 x [B, d]
-        check_output("recon, the first output of forward,", recon, x.shape)
+        check_output(N_("recon, the first output of forward,"), recon, x.shape)
         for name, value in (("mu", mu), ("logvar", logvar)):
             check_output(name, value, (len(x), self.config.latent_dim))
         recon, mu, logvar = recon.float(), mu.float(), logvar.float()  # bf16 is too coarse for sums
@@ -209,9 +213,9 @@ class Trainer:
 
     def checked_terms(self, terms: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """The output of a loss function as one tensor [3]. Raises: LabError if it isn't three scalars."""
-        terms = check_triple("the loss function", terms, "(loss, recon_term, kl_term)")
+        terms = check_triple(N_("the loss function"), terms, "(loss, recon_term, kl_term)")
         for name, term in zip(TERMS, terms, strict=True):
-            check_output(f"{name}, a mean over the batch,", term, ())
+            check_output(Message("{name}, a mean over the batch,", name=name), term, ())
         return torch.stack(terms)
 
     def parallel_terms(self) -> Callable:
@@ -227,9 +231,16 @@ class Trainer:
         if len(bad):
             step = first_step + int(bad[0])
             raise LabError(
-                f"the loss became {losses[bad[0]].item()} at step {step}, in epoch {self.epoch + 1}; "
-                f"{self.folder / 'last.pt'} still contains epoch {self.epoch}. Start again with --overwrite "
-                f"and a lower --lr (it was {self.config.lr:g}) or a higher --var (it was {self.config.var:g})"
+                "the loss became {loss} at step {step}, in epoch {epoch}; {path} still contains epoch "
+                "{done}. Start again with --overwrite and a lower --lr (it was {lr:g}) or a higher --var "
+                "(it was {var:g})",
+                loss=losses[bad[0]].item(),
+                step=step,
+                epoch=self.epoch + 1,
+                path=self.folder / "last.pt",
+                done=self.epoch,
+                lr=self.config.lr,
+                var=self.config.var,
             )
 
     # --- Validation ---
@@ -290,7 +301,9 @@ class Trainer:
             self.optimizer.load_state_dict(checkpoint.optimizer)
             self.epoch, self.best_loss = checkpoint.epoch, float(checkpoint.best_loss)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise LabError(f"{path} can't be resumed ({error}): start again with --overwrite") from error
+            raise LabError(
+                "{path} can't be resumed ({error}): start again with --overwrite", path=path, error=error
+            ) from error
         self.log = [row for row in read_log(self.folder / "log.jsonl") if row["epoch"] <= self.epoch]
 
     @torch.no_grad()
@@ -302,8 +315,8 @@ class Trainer:
         images = to_uint8(generate(self.model, labels))  # [100, 28, 28]
         path = make_folder(self.folder / "samples") / f"epoch_{self.epoch:03d}.png"
         grid = image_grid(images.cpu().numpy(), columns=10)
-        caption = f"Samples after epoch {self.epoch}, from the same noise in every epoch"
-        write_file(path, png_bytes(with_caption(grid, caption)))
+        caption = Message("Samples after epoch {epoch}, from the same noise in every epoch", epoch=self.epoch)
+        write_file(path, png_bytes(with_caption(grid, in_english(caption))))
 
     def draw_loss_curve(self) -> None:
         """`loss_curve.png`, from the log."""

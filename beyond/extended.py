@@ -112,11 +112,14 @@ def extend(model: nn.Module, vae_loss: Loss, config: TrainConfig) -> Extended:
     name = type(model).__name__
     if additions.prior == "class_mean" and not TASKS[config.task].conditional:
         raise LabError(
-            f"--prior class_mean needs labels, which {config.task} does not use: choose another prior"
+            "--prior class_mean needs labels, which {task} does not use: choose another prior",
+            task=config.task,
         )
     if hasattr(model, "training_loss") and (additions.recon, additions.prior) != ("mse", "standard"):
-        raise LabError(f"{name} has its own training_loss: leave --recon and --prior out, or remove it")
+        raise LabError(
+            "{name} has its own training_loss: leave --recon and --prior out, or remove it", name=name
+        )
     if hasattr(model, "compress") and additions.refine:
-        raise LabError(f"{name} has its own compress: leave --refine out, or remove the method")
+        raise LabError("{name} has its own compress: leave --refine out, or remove the method", name=name)
     num_classes = 10 if TASKS[config.task].conditional else 1
     return Extended(model, vae_loss, additions, config.latent_dim, num_classes)

@@ -52,7 +52,11 @@ class Additions:
     def from_dict(cls, values: dict[str, Any]) -> Additions:
         """The additions stored in a checkpoint. Raises: LabError if they are invalid."""
         if values.keys() != OPTIONS.keys():
-            raise LabError(f"expected the additions {', '.join(OPTIONS)}, got {', '.join(map(str, values))}")
+            raise LabError(
+                "expected the additions {options}, got {values}",
+                options=", ".join(OPTIONS),
+                values=", ".join(map(str, values)),
+            )
         for name, about in OPTIONS.items():
             about.check(name, values[name])
         return cls(**values)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gettext
 import gzip
 import hashlib
 import importlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -30,6 +32,7 @@ sys.path.insert(0, str(REPO))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["VAE_LAB_LANG"] = "en"  # whatever the locale of the machine
 
+from vaelab import language  # noqa: E402
 from vaelab.data import idx  # noqa: E402
 from vaelab.files import lock  # noqa: E402
 
@@ -107,6 +110,37 @@ def small_cifar10(folder: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
     folder.mkdir(exist_ok=True)
     np.savez(folder / "cifar10_part.npz", **arrays)
     return arrays
+
+
+# --- Languages ----------------------------------------------------------------------------------
+
+
+class Untranslated(gettext.NullTranslations):
+    """Raises an error for every message but a name, such as `mu`."""
+
+    def gettext(self, message: str) -> str:
+        assert re.fullmatch(r"[\w.]+", message), f"without a translation: {message}"
+        return message
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1)
+
+
+@contextlib.contextmanager
+def chinese() -> Iterator[None]:
+    """Within this context, messages are in Chinese, and one without a translation is an error."""
+    before, catalogue = language.language(), gettext.translation(language.DOMAIN, language.LOCALE, ["zh"])
+    catalogue.add_fallback(Untranslated())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(language.VARIABLE, "zh")
+        patch.setattr(
+            language, "catalogue", lambda name: {"zh": catalogue}.get(name, gettext.NullTranslations())
+        )
+        language.set_language("zh")
+        try:
+            yield
+        finally:
+            language.set_language(before)
 
 
 # --- Commands -----------------------------------------------------------------------------------
@@ -190,6 +224,7 @@ def run_here(
         patch.delenv("VAE_LAB_DATA", raising=False)
         for name, value in (env or {}).items():
             patch.setenv(name, value)
+        stack.callback(language.set_language, language.language())
         stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         stack.enter_context(contextlib.chdir(cwd))
         stack.enter_context(contextlib.redirect_stdout(out))

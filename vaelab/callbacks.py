@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vaelab.cli import LabError
+from vaelab.cli import LabError, os_reason
 
 PACKAGE = "tensorboard==2.21.0"
 REDRAW_AFTER = 4  # seconds between two drawings, each of which takes up to 0.5 s
@@ -36,7 +36,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise LabError(
-                f"--tensorboard needs the package tensorboard: pip install {PACKAGE}, or leave it out"
+                "--tensorboard needs the package tensorboard: pip install {package}, or leave it out",
+                package=PACKAGE,
             ) from error
         self.make_writer, self.writer, self.written = SummaryWriter, None, 0
         threading.excepthook = without_os_errors(threading.excepthook)
@@ -56,7 +57,9 @@ class TensorBoard:
             else:
                 self.writer.close()
         except OSError as error:
-            raise LabError(f"can't write into {folder}: {error.strerror or error}") from error
+            raise LabError(
+                "can't write into {folder}: {reason}", folder=folder, reason=os_reason(error)
+            ) from error
 
     def add(self, row: dict[str, float], samples: Path) -> None:
         """Write one epoch, with the time at which its samples were drawn."""

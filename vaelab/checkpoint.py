@@ -76,7 +76,9 @@ def load_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise anything
         raise LabError(
-            f"{path} is damaged, or not a checkpoint of this lab ({type(error).__name__})"
+            "{path} is damaged, or not a checkpoint of this lab ({kind})",
+            path=path,
+            kind=type(error).__name__,
         ) from error
 
 
@@ -111,22 +113,30 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
     Raises: LabError if there is none, it is damaged, it is something else, or it is not of `task`.
     """
     if not path.is_file():
-        raise LabError(f"there is no checkpoint {path}: python train.py --task {task or 'TASK'} makes one")
+        raise LabError(
+            "there is no checkpoint {path}: python train.py --task {task} makes one",
+            path=path,
+            task=task or "TASK",
+        )
     content = load_tensors(path)
     kinds = {"config": dict, "epoch": int, "model": dict}
     if not isinstance(content, dict) or any(
         not isinstance(content.get(key), kind) for key, kind in kinds.items()
     ):
-        raise LabError(f"{path} is not a checkpoint of this lab: it should contain {', '.join(kinds)}")
+        raise LabError(
+            "{path} is not a checkpoint of this lab: it should contain {kinds}",
+            path=path,
+            kinds=", ".join(kinds),
+        )
     try:
         beyond = content.get("beyond") or {"options": {}, "weights": None}
         config = TrainConfig.from_dict(content["config"] | {"beyond": beyond["options"]})
         if config.task != content.get("task"):
             raise LabError("its task is not that of its configuration")
     except (LabError, KeyError, TypeError) as error:
-        raise LabError(f"{path} can't be used: {error}") from error
+        raise LabError("{path} can't be used: {error}", path=path, error=error) from error
     if task is not None and config.task != task:
-        raise LabError(f"{path} is of the task {config.task}, not {task}")
+        raise LabError("{path} is of the task {found}, not {task}", path=path, found=config.task, task=task)
     rest = (content.get("best_loss"), content["model"], beyond["weights"], content.get("optimizer"))
     return Checkpoint(config, content["epoch"], *rest)
 
@@ -141,8 +151,11 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise LabError(
-            f"the weights in {path} don't fit {TASKS[checkpoint.task].model_class} in submission.py "
-            f"({reason}): use the submission.py it was trained with, or train again"
+            "the weights in {path} don't fit {model_class} in submission.py ({reason}): use the "
+            "submission.py it was trained with, or train again",
+            path=path,
+            model_class=TASKS[checkpoint.task].model_class,
+            reason=reason,
         ) from error
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.cli import LabError, markdown, number
+from vaelab.language import N_, _
 from vaelab.tasks import TASKS
 
 SUBMISSION = Path(__file__).resolve().parent.parent / "submission.py"
@@ -37,7 +38,7 @@ class Option:
         if self.kind is bool:
             if text.lower() in ("true", "false"):
                 return text.lower() == "true"
-            raise argparse.ArgumentTypeError(f"expected true or false, got '{text}'")
+            raise argparse.ArgumentTypeError(_("expected true or false, got '{text}'", text=text))
         if self.kind is str:
             return text
         return number(self.kind, self.minimum, self.maximum, self.exclusive)(text)
@@ -65,7 +66,7 @@ class Option:
         except argparse.ArgumentTypeError:
             good = False
         if not good:
-            raise LabError(f"its configuration has the invalid {name} {value!r}")
+            raise LabError("its configuration has the invalid {name} {value!r}", name=name, value=value)
 
 
 def of_tasks(attribute: str) -> str:
@@ -156,7 +157,9 @@ class TrainConfig:
             raise LabError("it is of another version of the lab, or not a checkpoint of the lab")
         config = cls(**saved)
         if config.task not in TASKS:
-            raise LabError(f"its task {config.task!r} is unknown: known are {', '.join(TASKS)}")
+            raise LabError(
+                "its task {task!r} is unknown: known are {tasks}", task=config.task, tasks=", ".join(TASKS)
+            )
         if not isinstance(config.dataset, str) or not isinstance(config.beyond, dict):
             raise LabError("its configuration is invalid")
         if not isinstance(config.model_args, dict) or "latent_dim" not in config.model_args:
@@ -251,10 +254,12 @@ def model_options(path: Path = SUBMISSION, tasks: Any = None) -> dict[str, Model
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise LabError(f"there is no {path}, which defines the models") from error
+        raise LabError("there is no {path}, which defines the models", path=path) from error
     except (SyntaxError, ValueError) as error:
-        place = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise LabError(f"{path.name}{place} is not valid Python ({error})") from error
+        text, line = N_("{name} is not valid Python ({error})"), None
+        if isinstance(error, SyntaxError):
+            text, line = N_("{name} line {line} is not valid Python ({error})"), error.lineno
+        raise LabError(text, name=path.name, line=line, error=error) from error
     found: dict[str, ModelOption] = {}
     for task in tasks or TASKS.values():
         arguments = constructor(tree, task.model_class)
@@ -281,8 +286,10 @@ def add_model_options(parser: argparse.ArgumentParser, takers: dict[str, list[st
     group = parser.add_argument_group("model", "arguments of the classes in submission.py")
     for name, entry in model_options().items():
         tasks = takers[name]
-        only = "" if len(tasks) == len(TASKS) else f"; {', '.join(tasks)} only"
-        entry.about.add_to(group, name, f"{entry.default}{only}", hidden=not tasks)
+        default = entry.default
+        if tasks and len(tasks) < len(TASKS):
+            default = _("{default}; {tasks} only", default=default, tasks=", ".join(tasks))
+        entry.about.add_to(group, name, default, hidden=not tasks)
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

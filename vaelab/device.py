@@ -16,7 +16,9 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device in available if available[device])
     if not available[name]:
-        raise LabError(f"this machine, or this build of torch, has no {name} device: use --device auto")
+        raise LabError(
+            "this machine, or this build of torch, has no {name} device: use --device auto", name=name
+        )
     return torch.device(name)
 
 

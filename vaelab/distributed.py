@@ -51,8 +51,10 @@ class World:
             return torch.device("cpu")  # gloo does not support tensors on Apple's MPS
         if (count := torch.cuda.device_count()) < self.local_size:
             raise LabError(
-                f"{self.local_size} processes need a GPU each, and this machine has {count}: start fewer "
-                "with --nproc_per_node, or add --device cpu"
+                "{local_size} processes need a GPU each, and this machine has {count}: start fewer with "
+                "--nproc_per_node, or add --device cpu",
+                local_size=self.local_size,
+                count=count,
             )
         return torch.device("cuda", self.local_rank)
 

@@ -95,9 +95,18 @@ def check_options(task: str, names: Iterable[str], path: Path = SUBMISSION) -> N
     for name in names:
         if name not in known:
             options = ", ".join(f"--{each}" for each in known if each in used and each != "image_shape")
-            raise LabError(f"{model} in {path.name} has no option {name}: it takes {options}")
+            raise LabError(
+                "{model} in {file} has no option {name}: it takes {options}",
+                model=model,
+                file=path.name,
+                name=name,
+                options=options,
+            )
         if name not in used:
             raise LabError(
-                f"{model} in {path.name} never uses its argument {name}, so --{name} would change nothing: "
-                f"leave it out, or use {name} in __init__"
+                "{model} in {file} never uses its argument {name}, so --{name} would change nothing: leave "
+                "it out, or use {name} in __init__",
+                model=model,
+                file=path.name,
+                name=name,
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from vaelab.language import _
+
 WIDTHS = (("in_features", "out_features"), ("in_channels", "out_channels"))  # of layers that have two
 WIDTHS += (("num_embeddings", "embedding_dim"), ("num_features", ""))
 
@@ -31,5 +33,5 @@ def model_summary(model: nn.Module) -> list[str]:
         lines.append(f"{name:<{width}}  {parameter_count(part):>10,}  {', '.join(layers)}")
     own = sum(parameter.numel() for parameter in model.parameters(recurse=False))
     if own:
-        lines.append(f"{'(own)':<{width}}  {own:>10,}  parameters of the model itself")
+        lines.append(f"{'(own)':<{width}}  {own:>10,}  {_('parameters of the model itself')}")
     return lines

@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 
 from vaelab.files import file_md5
+from vaelab.language import _
 from vaelab.outputs import Hyperparams
 from vaelab.tasks import TASKS
 
@@ -44,21 +45,27 @@ def checkpoint_note(task: str, root: Path, made_with: Hyperparams) -> str:
     best, checkpoint = root / task / "best.pt", Path(str(made_with.checkpoint))
     if made_with.checkpoint_md5 is None or file_md5(best) in (None, made_with.checkpoint_md5):
         return ""
-    again = f"python inference.py --checkpoint_path {best}"
-    others = [path.name for path in sorted((root / task).glob("*.pt")) if path != best]
-    if same := [name for name in others if file_md5(root / task / name) == made_with.checkpoint_md5]:
-        return (
-            f"note: the outputs of {task} were made with {root / task / same[0]}, and a hand-in contains "
-            f"best.pt: {again}"
+    values = {"task": task, "again": f"python inference.py --checkpoint_path {best}"}
+    others = [path for path in sorted((root / task).glob("*.pt")) if path != best]
+    if same := [path for path in others if file_md5(path) == made_with.checkpoint_md5]:
+        return _(
+            "note: the outputs of {task} were made with {other}, and a hand-in contains best.pt: {again}",
+            other=same[0],
+            **values,
         )
     if checkpoint.resolve() == best.resolve():
-        return (
-            f"note: {checkpoint} has changed since inference.py made the outputs of {task}: run it again: "
-            f"{again}"
+        return _(
+            "note: {checkpoint} has changed since inference.py made the outputs of {task}: run it again: "
+            "{again}",
+            checkpoint=checkpoint,
+            **values,
         )
-    return (
-        f"note: the outputs of {task} were made with {checkpoint}, which is another run than {root / task}: "
-        f"this score does not belong to the curves, the configuration and the best.pt there. {again}"
+    return _(
+        "note: the outputs of {task} were made with {checkpoint}, which is another run than {run}: this "
+        "score does not belong to the curves, the configuration and the best.pt there. {again}",
+        checkpoint=checkpoint,
+        run=root / task,
+        **values,
     )
 
 
@@ -66,8 +73,11 @@ def origin_notes(task: str, root: Path, made_with: Hyperparams, code: Path) -> l
     """Notes on what doesn't belong together: outputs in `root`, its checkpoint, submission.py in `code`."""
     notes = [checkpoint_note(task, root, made_with)]
     if made_with.code_md5 and code_md5(code, task) != made_with.code_md5:
-        notes.append(
-            f"note: the code of {TASKS[task].model_class} has changed since inference.py made the outputs of "
-            f"{task}. python check.py --hand_in tells whether its checkpoint still loads"
+        text = _(
+            "note: the code of {model} has changed since inference.py made the outputs of {task}. python "
+            "check.py --hand_in tells whether its checkpoint still loads",
+            model=TASKS[task].model_class,
+            task=task,
         )
+        notes.append(text)
     return [note for note in notes if note]

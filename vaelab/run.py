@@ -24,6 +24,7 @@ from vaelab.data.options import SPLITS
 from vaelab.device import choose_device, choose_precision
 from vaelab.distributed import World
 from vaelab.files import lock
+from vaelab.language import N_, _, plural
 from vaelab.model_arguments import unused_arguments
 from vaelab.model_summary import model_summary
 from vaelab.tasks import TASKS
@@ -77,14 +78,17 @@ def find_resumable(request: RunRequest) -> Checkpoint | None:
     present = [name for name in ("last.pt", "best.pt", "log.jsonl") if (folder / name).exists()]
     if present and request.resume:
         raise LabError(
-            f"{folder} contains {', '.join(present)} but no last.pt to resume: start again with --overwrite"
+            "{folder} contains {present} but no last.pt to resume: start again with --overwrite",
+            folder=folder,
+            present=", ".join(present),
         )
     if present and not request.overwrite:
         raise LabError(
-            f"{folder} already contains a run: continue it with --resume, or replace it with --overwrite"
+            "{folder} already contains a run: continue it with --resume, or replace it with --overwrite",
+            folder=folder,
         )
     if request.resume:
-        print(f"{folder} contains nothing to resume: starting")
+        print(_("{folder} contains nothing to resume: starting", folder=folder))
     return None
 
 
@@ -96,17 +100,24 @@ def check_same_run(request: RunRequest, checkpoint: Checkpoint) -> None:
     for key, value in request.given.items():
         if key != "epochs" and value not in ("auto", saved.get(key)):
             raise LabError(
-                f"the run to resume has {key} {saved.get(key)}, not {value}: leave --{key} out, "
-                "or start again with --overwrite"
+                "the run to resume has {key} {saved}, not {value}: leave --{key} out, or start again with "
+                "--overwrite",
+                key=key,
+                saved=saved.get(key),
+                value=value,
             )
     if request.dataset not in ("auto", config.dataset):
         raise LabError(
-            f"the run to resume has dataset {config.dataset}, not {request.dataset}: leave --dataset out, "
-            "or start again with --overwrite"
+            "the run to resume has dataset {saved}, not {dataset}: leave --dataset out, or start "
+            "again with --overwrite",
+            saved=config.dataset,
+            dataset=request.dataset,
         )
     if request.training.get("epochs", checkpoint.epoch) < checkpoint.epoch:
         epochs = request.training["epochs"]
-        raise LabError(f"{checkpoint.epoch} epochs are done: --epochs can't be {epochs}")
+        raise LabError(
+            "{epoch} epochs are done: --epochs can't be {epochs}", epoch=checkpoint.epoch, epochs=epochs
+        )
 
 
 def make_config(
@@ -149,15 +160,33 @@ def clear_run(folder: Path) -> None:
 
 def describe(trainer: Any, config: TrainConfig, device: torch.device, world: World) -> str:
     """The model as it was built: class, options, size and device in a line, then a line for each part."""
-    together = f", {world.size} processes" if world.size > 1 else ""
     unused = unused_arguments(config.task)
     options = (config.model_args | config.beyond).items()
     options = ", ".join(f"{key}={value}" for key, value in options if key not in unused)
     name = TASKS[config.task].model_class
-    size = f"{trainer.parameter_count:,} parameters"
-    plural = "" if config.threads == 1 else "s"
-    where = f"{device}, {config.threads} thread{plural}," if device.type == "cpu" else f"{device}"
-    first = f"{name}({options}), {size}, on {where} in {config.precision}{together}"
+    texts = {
+        (True, False): N_(
+            "{name}({options}), {parameters:,} parameters, on {device}, {threads}, in {precision}"
+        ),
+        (False, False): N_("{name}({options}), {parameters:,} parameters, on {device} in {precision}"),
+        (True, True): N_(
+            "{name}({options}), {parameters:,} parameters, on {device}, {threads}, in {precision}, "
+            "{processes} processes"
+        ),
+        (False, True): N_(
+            "{name}({options}), {parameters:,} parameters, on {device} in {precision}, {processes} processes"
+        ),
+    }
+    first = _(
+        texts[device.type == "cpu", world.size > 1],
+        name=name,
+        options=options,
+        parameters=trainer.parameter_count,
+        device=device,
+        threads=plural("{n} thread", "{n} threads", config.threads),
+        precision=config.precision,
+        processes=world.size,
+    )
     # A model with additions holds the submission's as its first part.
     built = getattr(trainer.model, "model", trainer.model) if config.beyond else trainer.model
     return "\n  ".join([first, *model_summary(built)])
@@ -194,14 +223,20 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
             # Before anything else: from here on the run can be resumed, and a full disk loses no earlier run.
             trainer.save("last.pt")
             clear_run(request.folder)
-        print(f"data: {sets[0].source}")
-        print(f"model: {describe(trainer, config, device, world)}")
+        print(_("data: {source}", source=sets[0].source))
+        print(_("model: {model}", model=describe(trainer, config, device, world)))
         if checkpoint:
-            print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
+            print(
+                _("resumed: {epoch} of {epochs} epochs are done", epoch=trainer.epoch, epochs=config.epochs)
+            )
         if config.threads > available_processors():
             print(
-                f"note: {config.threads} threads on {available_processors()} processors: slower, same result"
+                _(
+                    "note: {threads} threads on {processors} processors: slower, same result",
+                    threads=config.threads,
+                    processors=available_processors(),
+                )
             )
         with SpinControl():
             trainer.fit()
-        print(f"done: the model, its curves and its samples are in {request.folder}/")
+        print(_("done: the model, its curves and its samples are in {folder}/", folder=request.folder))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from vaelab.language import _
+
 
 @dataclass(frozen=True)
 class Task:
@@ -66,4 +68,6 @@ def task_name(text: str) -> str:
     for task in TASKS.values():
         if text == task.name or text in task.aliases:
             return task.name
-    raise argparse.ArgumentTypeError(f"unknown task '{text}': choose one of {', '.join(TASKS)}")
+    raise argparse.ArgumentTypeError(
+        _("unknown task '{text}': choose one of {tasks}", text=text, tasks=", ".join(TASKS))
+    )

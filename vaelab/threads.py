@@ -18,6 +18,8 @@ import os
 import threading
 from pathlib import Path
 
+from vaelab.language import _
+
 INTERVAL = 0.5  # seconds between two measurements
 BUSY = 0.10  # share of the time that a thread of ours waits for a processor: above it, others are using them
 IDLE = 0.03  # below it, for `IDLE_INTERVALS` in a row, they are not
@@ -143,7 +145,9 @@ class PaceMonitor:
         if self.noted or self.slow < self.PATIENCE:
             return None
         self.noted = True
-        return (
-            f"note: the machine is busy: a step takes {1000 * seconds:.0f} ms, {seconds / self.fastest:.1f} "
-            "times as long as the fastest ones; other programs are using the processors"
+        return _(
+            "note: the machine is busy: a step takes {milliseconds:.0f} ms, {times:.1f} times as long as the "
+            "fastest ones; other programs are using the processors",
+            milliseconds=1000 * seconds,
+            times=seconds / self.fastest,
         )

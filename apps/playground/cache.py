@@ -69,7 +69,7 @@ class ModelCache:
     def session(self, name: str) -> ModelSession:
         """The session of a checkpoint's model. Raises: LabError if there is no checkpoint of that name."""
         if name not in self.paths:
-            raise LabError(f"there is no checkpoint '{name}': choose one from the list")
+            raise LabError("there is no checkpoint '{name}': choose one from the list", name=name)
         with self.lock:
             if name not in self.sessions:
                 loaded = self._load(name)

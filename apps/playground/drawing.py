@@ -48,7 +48,12 @@ def check_size(shape: tuple[int, int]) -> None:
     """Raise LabError if a drawing of this shape, (H, W), is too large."""
     if max(shape) > MAX_SIDE:
         height, width = shape
-        raise LabError(f"the drawing is {width:,} x {height:,} pixels, expected at most {MAX_SIDE:,} a side")
+        raise LabError(
+            "the drawing is {width:,} x {height:,} pixels, expected at most {most:,} a side",
+            width=width,
+            height=height,
+            most=MAX_SIDE,
+        )
 
 
 def decode_drawing(url: str) -> np.ndarray:

@@ -49,7 +49,8 @@ class ModelSession:
     def __init__(self, loaded: LoadedModel, dataset: MNISTDataset, device: torch.device) -> None:
         if dataset.image_shape[0] != 1:
             raise LabError(
-                f"its images have {dataset.image_shape[0]} channels: the playground shows grey ones only"
+                "its images have {channels} channels: the playground shows grey ones only",
+                channels=dataset.image_shape[0],
             )
         self.loaded, self.device, self.data_name = loaded, device, f"{dataset.name} {dataset.split}"
         dataset.keep_first(MAX_DATA)
@@ -75,7 +76,9 @@ class ModelSession:
         """mu and logvar of images [N, 28, 28], on the CPU: [N, d] each. Raises: LabError if one is wrong."""
         output = self.loaded.model.encode(x, self.loaded.labels(labels))
         if not isinstance(output, tuple) or len(output) != 2:
-            raise LabError(f"encode must return (mu, logvar), got {type(output).__name__}: see submission.py")
+            raise LabError(
+                "encode must return (mu, logvar), got {kind}: see submission.py", kind=type(output).__name__
+            )
         for name, value in zip(("mu", "logvar"), output, strict=True):
             check_output(name, value, (len(x), self.loaded.latent_dim))
         mu, logvar = (value.float().cpu() for value in output)

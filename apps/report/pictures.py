@@ -7,10 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from vaelab.images import data_uri, image_grid, png_bytes
+from vaelab.language import N_, _
 from vaelab.metrics.reconstruction import mse, to_float
 from vaelab.outputs import Outputs
 
-RANKS = (("best", "lowest", 0.0), ("median", "median", 0.5), ("worst", "highest", 1.0))
+RANKS = (
+    (N_("best"), N_("lowest"), 0.0),
+    (N_("median"), N_("median"), 0.5),
+    (N_("worst"), N_("highest"), 1.0),
+)
 
 
 class Picture(NamedTuple):
@@ -56,12 +61,15 @@ def reconstruction_grids(outputs: Outputs, class_word: str) -> list[Reconstructi
         chosen = [indices[int(quantile * (len(indices) - 1))] for indices in ranked]
         pairs = np.concatenate([outputs.images[chosen], outputs.recon[chosen]])
         picture = embed(image_grid(pairs, columns=len(chosen), scale=1))
-        alt = (
-            f"{len(chosen)} images, one of each {class_word}, each above its reconstruction: "
-            f"those with the {error_name} error of their {class_word}"
+        alt = _(
+            "{count} images, one of each {class_word}, each above its reconstruction: those with the {rank} "
+            "error of their {class_word}",
+            count=len(chosen),
+            class_word=class_word,
+            rank=_(error_name),
         )
         columns = [(int(label), float(errors[i])) for label, i in zip(labels, chosen, strict=True)]
-        grids.append(ReconstructionGrid(name, picture, alt, columns))
+        grids.append(ReconstructionGrid(_(name), picture, alt, columns))
     return grids
 
 

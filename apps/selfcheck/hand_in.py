@@ -17,6 +17,7 @@ from vaelab.cli import LabError, reason
 from vaelab.data.digits import embedded_digits
 from vaelab.files import make_folder
 from vaelab.hand_in import LAB_FOLDERS, stage
+from vaelab.language import N_, _
 from vaelab.outputs import read_outputs
 from vaelab.tasks import TASKS
 
@@ -57,11 +58,13 @@ def write_zip(folder: Path, root: Path, target: Path) -> list[str]:
     try:
         files = {path.as_posix(): folder / path for path in own_modules(folder)}
     except (SyntaxError, ValueError) as error:
-        raise LabError(f"a Python file of the submission is not valid ({reason(error)})") from error
+        raise LabError(
+            "a Python file of the submission is not valid ({reason})", reason=reason(error)
+        ) from error
     checkpoints = {f"{task}.pt": root / task / "best.pt" for task in TASKS}
     files |= {name: path for name, path in checkpoints.items() if path.is_file()}
     if "submission.py" not in files:
-        raise LabError(f"there is no submission.py in {folder}")
+        raise LabError("there is no submission.py in {folder}", folder=folder)
     make_folder(target.parent)
     beside = target.with_name(f".{target.name}.tmp")
     with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -82,21 +85,20 @@ def run_trial(task: str, hand_in: Path, lab: Path, images: np.ndarray, labels: n
                 list(map(str, command)), cwd=hand_in, capture_output=True, text=True, timeout=TIME_LIMIT
             )
         except subprocess.TimeoutExpired:
-            return f"{IMAGES} images took longer than {TIME_LIMIT} s"
+            return _("{count} images took longer than {limit} s", count=IMAGES, limit=TIME_LIMIT)
         if not target.is_file():
-            return (done.stderr.strip() or f"the process ended with code {done.returncode}").splitlines()[-1]
+            ended = _("the process ended with code {code}", code=done.returncode)
+            return (done.stderr.strip() or ended).splitlines()[-1]
         with np.load(target, allow_pickle=False) as file:
             return dict(file)
 
 
 def check_task(task: str, hand_in: Path, lab: Path, root: Path, data_dir: Path | None) -> Verdict:
     """Whether a task of the unpacked hand-in loads, runs, and gives the images of the outputs in `root`."""
+    best, folder = root / task / "best.pt", root / task / SPLIT
     if not (hand_in / f"{task}.pt").is_file():
-        return Verdict(
-            False,
-            [f"there is no checkpoint: python train.py --task {task} makes {root / task / 'best.pt'}"],
-        )
-    folder = root / task / SPLIT
+        text = _("there is no checkpoint: python train.py --task {task} makes {path}", task=task, path=best)
+        return Verdict(False, [text])
     outputs = None
     if (folder / "hyperparams.json").is_file():
         outputs = read_outputs(folder, task, SPLIT, data_dir)
@@ -106,35 +108,37 @@ def check_task(task: str, hand_in: Path, lab: Path, root: Path, data_dir: Path |
     result = run_trial(task, hand_in, lab, images, labels)
     if isinstance(result, str):
         return Verdict(False, [result])
-    lines = [
-        f"the model of epoch {result['epoch']} loads; the grader will see codes of {result['latent_dim']} "
-        f"numbers, latent_dim {result['latent_dim']}"
-    ]
+    text = N_(
+        "the model of epoch {epoch} loads; the grader will see codes of {latent_dim} numbers (latent_dim)"
+    )
+    loads = _(text, epoch=int(result["epoch"]), latent_dim=int(result["latent_dim"]))
     if outputs is None:
-        command = f"python inference.py --checkpoint_path {root / task / 'best.pt'}"
-        return Verdict(True, [*lines, f"no outputs to compare with: {command}, then python grade.py"])
+        command = f"python inference.py --checkpoint_path {best}"
+        text = _("no outputs to compare with: {command}, then python grade.py", command=command)
+        return Verdict(True, [loads, text])
     difference = np.abs(result["recon"].astype(float) - outputs.recon[:IMAGES]).mean()
     if outputs.hyperparams.latent_dim == result["latent_dim"] and difference <= MAX_DIFFERENCE:
-        return Verdict(True, [*lines, f"{IMAGES} reconstructions are those in {folder}"])
-    return Verdict(
-        False,
-        [
-            *lines,
-            f"its reconstructions are not those in {folder}: they differ by {difference:.1f} grey levels on "
-            "average. The outputs and their score are of another model: run inference.py and grade.py again",
-        ],
+        text = _("{count} reconstructions are those in {folder}", count=IMAGES, folder=folder)
+        return Verdict(True, [loads, text])
+    text = _(
+        "its reconstructions are not those in {folder}: they differ by {difference:.1f} grey levels on "
+        "average. The outputs and their score are of another model: run inference.py and grade.py again",
+        folder=folder,
+        difference=difference,
     )
+    return Verdict(False, [loads, text])
 
 
 def hand_in(folder: Path, root: Path, data_dir: Path | None) -> bool:
     """Write hand_in.zip into the working folder and try it. Returns: whether every task can be graded."""
     target = Path(NAME)
-    names = write_zip(folder, root, target)
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB with {', '.join(names)}")
+    names = ", ".join(write_zip(folder, root, target))
+    size = target.stat().st_size / 1e6
+    print(_("{file}: {size:.1f} MB with {names}", file=target, size=size, names=names))
     good = []
     with tempfile.TemporaryDirectory() as unpacked:
         taken = stage(target, Path(unpacked))
-        print(f"     the grader's view: {taken.describe()}")
+        print("     " + _("the grader's view: {description}", description=taken.describe()))
         for task in TASKS:
             verdict = check_task(task, Path(unpacked), folder, root, data_dir)
             print(f"{'ok  ' if verdict.good else 'FAIL'} {task}: {verdict.lines[0]}")
@@ -142,7 +146,8 @@ def hand_in(folder: Path, root: Path, data_dir: Path | None) -> bool:
                 print(f"     {line}")
             good.append(verdict.good)
     if all(good):
-        print(f"Hand in {target}, with the written answers in the form that your course asks for.")
+        text = N_("Hand in {file}, with the written answers in the form that your course asks for.")
+        print(_(text, file=target))
     else:
-        print("Not ready to hand in: see the lines marked FAIL.")
+        print(_("Not ready to hand in: see the lines marked FAIL."))
     return all(good)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +12,9 @@ from apps.selfcheck.trial_training import TrialSettings, run_trials
 from vaelab.checks.checks import CHECKS, run_checks
 from vaelab.checks.explanation import explain
 from vaelab.checks.test_doubles import SubmissionUnderTest
+from vaelab.cli import wrap
 from vaelab.files import read_json
+from vaelab.language import N_, _
 
 
 def load(path: Path) -> ModuleType:
@@ -27,12 +28,13 @@ def load(path: Path) -> ModuleType:
 
 def report(part: str, title: str, error: Exception | None, folder: Path) -> bool:
     """Print the result of one check. Returns: whether it passed."""
+    title = _(title)
     if error is None:
         print(f"ok   {part:<6} {title}", flush=True)
         return True
     name, hint = explain(error, folder)
     print(f"FAIL {part:<6} {title}\n     {name}")
-    print(textwrap.fill(hint, width=100, initial_indent="     ", subsequent_indent="     "))
+    print(wrap(hint, 100, "     "))
     return False
 
 
@@ -43,7 +45,9 @@ def note_changes(folder: Path) -> None:
     for name, expected in read_json(folder / "manifest.json").get("files", {}).items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            print(f"note: {name} is not the original file; the grade is computed with the original")
+            print(
+                _("note: {name} is not the original file; the grade is computed with the original", name=name)
+            )
 
 
 def self_check(folder: Path, trial: TrialSettings | None) -> bool:
@@ -53,13 +57,17 @@ def self_check(folder: Path, trial: TrialSettings | None) -> bool:
         submission = load(folder / "submission.py")
         tested = SubmissionUnderTest(submission)
     except Exception as error:  # a student's code can raise anything
-        report("", "submission.py can be imported", error, folder)
+        report("", N_("submission.py can be imported"), error, folder)
         return False
     passed = [report(check.part, check.title, error, folder) for check, error in run_checks(tested)]
     if not passed[-1]:
         print(
-            f"{len(passed) - 1} of {len(CHECKS)} checks passed. Fix this one, then run python check.py again."
+            _(
+                "{passed} of {count} checks passed. Fix this one, then run python check.py again.",
+                passed=len(passed) - 1,
+                count=len(CHECKS),
+            )
         )
         return False
-    print(f"{len(CHECKS)} of {len(CHECKS)} checks passed")
+    print(_("{count} of {count} checks passed", count=len(CHECKS)))
     return trial is None or run_trials(submission, trial, folder)

@@ -19,10 +19,11 @@ from tqdm import tqdm
 from data_utils import MNISTDataset
 from trainer import Trainer
 from vaelab.checkpoint import LoadedModel
-from vaelab.cli import LabError
+from vaelab.cli import LabError, wrap
 from vaelab.contract import build_model, from_submission
 from vaelab.device import choose_device
 from vaelab.inference import generate_all, reconstruct
+from vaelab.language import N_, _
 from vaelab.metrics.fid import fid
 from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import max_score, score
@@ -30,6 +31,7 @@ from vaelab.run import RunRequest, make_config
 from vaelab.tasks import TASKS
 
 SEED = 0
+WIDTH = 96  # columns of a printed text
 
 STEPS = 800  # of 128 images: two epochs of MNIST
 # The scores that `--full` expects after `STEPS`. They are low enough for small layers of correct code. On
@@ -78,7 +80,11 @@ def train_for(steps: int, limit: float, trainer: Trainer) -> Pace:
         warm_up = min(1.0, (step + 1) / config.warmup_steps)
         terms = trainer.train_step(batch, step / steps, config.lr * warm_up * (1 - step / steps))
         if not torch.isfinite(terms[0]):
-            raise LabError(f"the loss became {terms[0].item()} at step {step}: train.py would stop here too")
+            raise LabError(
+                "the loss became {terms} at step {step}: train.py would stop here too",
+                terms=terms[0].item(),
+                step=step,
+            )
     return Pace(steps, time.monotonic() - start)
 
 
@@ -91,7 +97,15 @@ def run_trial(task: str, submission: ModuleType, settings: TrialSettings, folder
     model = build_model(submission, config)
     trainer = Trainer(model, from_submission(submission, "vae_loss"), config, *sets, folder, device)
     print(
-        f"     {task}: {settings.steps} steps of {config.batch_size} images on {sets[0].source}", flush=True
+        "     "
+        + _(
+            "{task}: {steps} steps of {batch_size} images on {source}",
+            task=task,
+            steps=settings.steps,
+            batch_size=config.batch_size,
+            source=sets[0].source,
+        ),
+        flush=True,
     )
     pace = train_for(settings.steps, settings.seconds, trainer)
     if pace.steps < settings.steps:
@@ -110,11 +124,17 @@ def run_trial(task: str, submission: ModuleType, settings: TrialSettings, folder
 
 def report_slow(task: str, pace: Pace, settings: TrialSettings) -> None:
     """Print that a training took too long to judge the model."""
-    print(
-        f"slow {'4':<6} {task}: too slow to judge: {pace.steps} of {settings.steps} steps in "
-        f"{pace.seconds:.0f} s on this machine\n"
-        "     This says nothing about your code. Close other programs, or allow more time with --seconds."
+    line = _(
+        "{task}: too slow to judge: {done} of {steps} steps in {seconds:.0f} s on this machine",
+        task=task,
+        done=pace.steps,
+        steps=settings.steps,
+        seconds=pace.seconds,
     )
+    status = "slow"
+    print(f"{status} {'4':<6} {line}")
+    advice = _("This says nothing about your code. Close other programs, or allow more time with --seconds.")
+    print(wrap(advice, WIDTH, "     "))
 
 
 def report_trial(task: str, result: TrialResult) -> bool:
@@ -122,12 +142,24 @@ def report_trial(task: str, result: TrialResult) -> bool:
     values = result.values
     minimum = EXPECTED.get(task) if result.dataset in COMPARABLE else None
     passed = minimum is None or values["score"] >= minimum
-    shown = ", ".join(f"{key} {values[key]:.4f}" for key in ("ssim", "mse", "fid") if key in values)
+    text = N_("{task}: {score:.2f} of {most:.0f} on {dataset} ({metrics})")
+    if minimum is not None:
+        text = N_(
+            "{task}: {score:.2f} of {most:.0f} on {dataset} ({metrics}); expected: at least {minimum:g}"
+        )
+    line = _(
+        text,
+        task=task,
+        score=values["score"],
+        most=max_score(task),
+        dataset=result.dataset,
+        metrics=", ".join(f"{key} {values[key]:.4f}" for key in ("ssim", "mse", "fid") if key in values),
+        minimum=minimum,
+    )
+    print(f"{'ok  ' if passed else 'FAIL'} {'4':<6} {line}")
     print(
-        f"{'ok  ' if passed else 'FAIL'} {'4':<6} {task}: {values['score']:.2f} of {max_score(task):.0f} "
-        f"on {result.dataset} ({shown})"
-        + ("" if minimum is None else f"; expected: at least {minimum:g}")
-        + f"\n     speed: {result.pace.steps} steps in {result.pace.seconds:.0f} s"
+        "     "
+        + _("speed: {steps} steps in {seconds:.0f} s", steps=result.pace.steps, seconds=result.pace.seconds)
     )
     return passed
 
@@ -143,10 +175,11 @@ def run_trials(submission: ModuleType, settings: TrialSettings, folder: Path) ->
         else:
             passed.append(report_trial(task, result))
     if not all(passed):
-        print(
-            "     All checks passed, but the trained model scores too low. The number of steps is fixed, so "
-            "a busy\n     machine is not the cause: change the layers, latent_dim or var."
+        advice = _(
+            "All checks passed, but the trained model scores too low. The number of steps is fixed, so a "
+            "busy machine is not the cause: change the layers, latent_dim or var."
         )
+        print(wrap(advice, WIDTH, "     "))
     elif not slow:
-        print("This is an estimate of your grade, on valid; a full training with train.py scores higher.")
+        print(_("This is an estimate of your grade, on valid; a full training with train.py scores higher."))
     return all(passed)

@@ -26,6 +26,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from apps.site.pages import PAGES, SECTIONS, START, Page
 from vaelab.cli import LabError, Parser, number, run
 from vaelab.files import make_folder
+from vaelab.language import _
 
 REPO = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -71,7 +72,7 @@ def convert(text: str, source: Path, link: Callable[[Path, str], str | None]) ->
         if new is not None:
             return f"{match['mark']}[{match['text']}]({new})"
         if match["mark"]:
-            raise LabError(f"{source.relative_to(REPO)} shows {target}, which is not a picture of the lab")
+            raise LabError("{file} shows {target}, which is not a picture", file=source.name, target=target)
         return match["text"]
 
     parts = FENCE.split(SWITCH.sub("", text))
@@ -86,7 +87,9 @@ def write_pages(folder: Path, language: str, students: bool) -> None:
 
         def link(path: Path, fragment: str, source: Path = source) -> str | None:
             if not path.exists():
-                raise LabError(f"{source.relative_to(REPO)} links to {path}, which does not exist")
+                raise LabError(
+                    "{file} links to {target}, which does not exist", file=source.name, target=path
+                )
             if path.suffix in PICTURES:
                 place = Path("pictures", path.relative_to(REPO))
                 make_folder((folder / place).parent)
@@ -98,7 +101,7 @@ def write_pages(folder: Path, language: str, students: bool) -> None:
             return f"{target.name}.md" + (f"#{fragment}" if fragment else "")
 
         if not source.is_file():
-            raise LabError(f"there is no {source.relative_to(REPO)}, a page of the site")
+            raise LabError("there is no {path}, a page of the site", path=source.relative_to(REPO))
         (folder / f"{page.name}.md").write_text(
             convert(source.read_text(encoding="utf-8"), source, link), encoding="utf-8"
         )
@@ -147,7 +150,7 @@ def build(out: Path, students: bool) -> None:
                 env=os.environ | {"NO_COLOR": "1"},
             )
             if done.returncode:
-                raise LabError(f"Zensical stopped:\n{done.stdout}{done.stderr}")
+                raise LabError("Zensical stopped:\n{output}", output=done.stdout + done.stderr)
         new = Path(temporary, "en", "site")
         shutil.move(Path(temporary, "zh", "site"), new / "zh")
         if out.exists():
@@ -159,7 +162,7 @@ def serve(folder: Path, port: int) -> None:
     """Show a folder on http://localhost:PORT until Ctrl-C."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        print(f"http://localhost:{server.server_port} (Ctrl-C ends it)", flush=True)
+        print(_("http://localhost:{port} (Ctrl-C ends it)", port=server.server_port), flush=True)
         server.serve_forever()
 
 
@@ -172,9 +175,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=number(int, 0, 65535), default=8000, help="of --serve (default: 8000)")
     args = parser.parse_args(argv)
     if args.out.exists() and not (args.out / "sitemap.xml").is_file():
-        raise LabError(f"{args.out} is not a site that this command made: name another folder with --out")
+        raise LabError(
+            "{folder} is not a site that this command made: name another folder with --out", folder=args.out
+        )
     build(args.out, args.students)
-    print(f"wrote {args.out}{os.sep}index.html")
+    print(_("wrote {path}", path=args.out / "index.html"))
     if args.serve:
         serve(args.out, args.port)
 

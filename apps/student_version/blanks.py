@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from vaelab.cli import LabError
+from vaelab.cli import LabError, wrap
+from vaelab.language import N_, _
 
-HANDOUT = "docs/handout.md"
+HANDOUT = N_("docs/handout.md")  # translated: each language has its own
 WIDTH = 105  # of the lines of a TODO
 
 
@@ -22,41 +23,56 @@ class Blank(NamedTuple):
 # By number, which is the part of the handout.
 BLANKS = {
     "2.2.1": Blank(
-        "the layers",
-        "create self.encoder, from images [B, 28, 28] to 2 d numbers [B, 2 d], and self.decoder, from codes "
-        "[B, d] to images [B, 28, 28] in [0, 1]; d is latent_dim. Start from the layers of DemoVAE in "
-        "model.py; ARCHITECTURES there has an encoder and a decoder for each --arch.",
+        N_("the layers"),
+        N_(
+            "create self.encoder, from images [B, 28, 28] to 2 d numbers [B, 2 d], and self.decoder, from"
+            " codes [B, d] to images [B, 28, 28] in [0, 1]; d is latent_dim. Start from the layers of "
+            "DemoVAE in model.py; ARCHITECTURES there has an encoder and a decoder for each --arch."
+        ),
     ),
     "2.2.2": Blank(
-        "encode",
-        "split the encoder's 2 d numbers. x: [B, 28, 28]. Return (mu, logvar), each [B, d], any real "
-        "numbers.",
+        N_("encode"),
+        N_(
+            "split the encoder's 2 d numbers. x: [B, 28, 28]. Return (mu, logvar), each [B, d], any real "
+            "numbers."
+        ),
     ),
-    "2.2.3": Blank("decode", "z: [B, d]. Return images [B, 28, 28] in [0, 1]."),
+    "2.2.3": Blank(N_("decode"), N_("z: [B, d]. Return images [B, 28, 28] in [0, 1].")),
     "2.2.4": Blank(
-        "forward",
-        "call self.encode; in train mode (self.training) sample z [B, d] by the reparameterization trick, in "
-        "eval mode use the mean; call self.decode. Pass labels to both: part 3 needs them. Return (recon "
-        "[B, 28, 28], mu [B, d], logvar [B, d]).",
+        N_("forward"),
+        N_(
+            "call self.encode; in train mode (self.training) sample z [B, d] by the reparameterization "
+            "trick, in eval mode use the mean; call self.decode. Pass labels to both: part 3 needs them. "
+            "Return (recon [B, 28, 28], mu [B, d], logvar [B, d])."
+        ),
     ),
     "2.3": Blank(
-        "vae_loss",
-        "the two terms of the loss above, each a scalar []: sums over pixels and latents, means over the "
-        "batch. Return (loss, recon_term, kl_term).",
+        N_("vae_loss"),
+        N_(
+            "the two terms of the loss above, each a scalar []: sums over pixels and latents, means over the "
+            "batch. Return (loss, recon_term, kl_term)."
+        ),
     ),
     "3.1": Blank(
-        "the conditional layers",
-        "create self.encoder and self.decoder again, each with a vector [B, label_dim] as a second input "
-        "(cond_dim in model.py), and the layers that turn labels [B] into such vectors.",
+        N_("the conditional layers"),
+        N_(
+            "create self.encoder and self.decoder again, each with a vector [B, label_dim] as a second input "
+            "(cond_dim in model.py), and the layers that turn labels [B] into such vectors."
+        ),
     ),
     "3.2": Blank(
-        "encode with labels",
-        "as 2.2.2, from the image and its label. x: [B, 28, 28]; labels: [B]. Return (mu, logvar), each "
-        "[B, d].",
+        N_("encode with labels"),
+        N_(
+            "as 2.2.2, from the image and its label. x: [B, 28, 28]; labels: [B]. Return (mu, logvar), each "
+            "[B, d]."
+        ),
     ),
     "3.3": Blank(
-        "decode with labels",
-        "as 2.2.3, from the code and its label. z: [B, d]; labels: [B]. Return images [B, 28, 28] in [0, 1].",
+        N_("decode with labels"),
+        N_(
+            "as 2.2.3, from the code and its label. z: [B, d]; labels: [B]. Return images [B, 28, 28] "
+            "in [0, 1]."
+        ),
     ),
 }
 
@@ -82,39 +98,50 @@ def find_blocks(lines: list[str], name: str = "submission.py") -> list[Block]:
         marker, place = MARKER.fullmatch(line), f"{name} line {i + 1}"
         if not marker:
             raise LabError(
-                f"{place}: '{line.strip()}' is not a marker: write '# BEGIN SOLUTION 2.2.1' or '# END ...'"
+                "{place}: '{line}' is not a marker: write '# BEGIN SOLUTION 2.2.1' or '# END ...'",
+                place=place,
+                line=line.strip(),
             )
         number = marker["number"]
         if marker["kind"] == "END":
             if opened is None or opened[0] != number:
-                raise LabError(f"{place}: END SOLUTION {number} without its BEGIN")
+                raise LabError("{place}: END SOLUTION {number} without its BEGIN", place=place, number=number)
             blocks.append(Block(number, marker["indent"], opened[1], i + 1))
             opened = None
             continue
         if opened is not None:
             raise LabError(
-                f"{place}: SOLUTION {number} begins inside SOLUTION {opened[0]}: they can't be nested"
+                "{place}: SOLUTION {number} begins inside SOLUTION {opened}: they can't be nested",
+                place=place,
+                number=number,
+                opened=opened[0],
             )
         if number not in BLANKS:
-            raise LabError(f"{place}: unknown SOLUTION {number}: add it to BLANKS in {Path(__file__).name}")
+            raise LabError(
+                "{place}: unknown SOLUTION {number}: add it to BLANKS in {name}",
+                place=place,
+                number=number,
+                name=Path(__file__).name,
+            )
         if number in [block.number for block in blocks]:
-            raise LabError(f"{place}: SOLUTION {number} occurs twice")
+            raise LabError("{place}: SOLUTION {number} occurs twice", place=place, number=number)
         opened = number, i
     if opened is not None:
-        raise LabError(f"{name} line {opened[1] + 1}: SOLUTION {opened[0]} has no END")
+        raise LabError(
+            "{name} line {line}: SOLUTION {opened} has no END",
+            name=name,
+            line=opened[1] + 1,
+            opened=opened[0],
+        )
     return blocks
 
 
 def blank_lines(number: str, indent: str) -> list[str]:
     """The lines that replace a solution: the task as a comment, and an error that names the blank."""
-    blank = BLANKS[number]
-    text, lines = f"TODO {number}: {blank.task} See part {number} of {HANDOUT}.", []
-    for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= WIDTH:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(f"{indent}# {word}")
-    message = f"{number} {blank.name}: see part {number} of {HANDOUT}"
+    blank, about = BLANKS[number], {"number": number, "handout": _(HANDOUT)}
+    todo = _("TODO {number}: {task} See part {number} of {handout}.", task=_(blank.task), **about)
+    lines = wrap(todo, WIDTH, f"{indent}# ").split("\n")
+    message = _("{number} {name}: see part {number} of {handout}", name=_(blank.name), **about)
     return [*lines, f'{indent}raise NotImplementedError("{message}")']
 
 
@@ -124,7 +151,7 @@ def without_solutions(text: str) -> str:
     blocks = find_blocks(lines)
     missing = BLANKS.keys() - {block.number for block in blocks}
     if missing:
-        raise LabError(f"submission.py has no SOLUTION {', '.join(sorted(missing))}")
+        raise LabError("submission.py has no SOLUTION {missing}", missing=", ".join(sorted(missing)))
     for block in reversed(blocks):
         lines[block.start : block.end] = blank_lines(block.number, block.indent)
     return "\n".join(lines) + "\n"

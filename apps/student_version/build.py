@@ -23,6 +23,7 @@ from pathlib import Path
 from apps.student_version.blanks import BLANKS, find_blocks, without_solutions
 from vaelab.cli import LabError, Parser
 from vaelab.files import make_folder, read_json, write_file, write_json
+from vaelab.language import _
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -44,7 +45,7 @@ KEPT_BACK = ["vaelab/sweep_results.py"]
 # Shipped if they exist.
 OPTIONAL = [
     *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
-    "locale/*/LC_MESSAGES/*.mo",
+    *("locale/*/LC_MESSAGES/*.mo", "notebooks/lab.*.ipynb"),
 ]
 RENAMED = {"scripts/student_readme.md": "README.md", "scripts/student_readme.zh.md": "README.zh.md"}
 
@@ -71,7 +72,12 @@ def check_no_solution(folder: Path, text: str) -> None:
             for code, number in solutions.items():
                 if code in spaced:
                     place = f"{path.relative_to(folder)} line {i + 1}"
-                    raise LabError(f"{place} contains a line of SOLUTION {number}: '{code}'")
+                    raise LabError(
+                        "{place} contains a line of SOLUTION {number}: '{code}'",
+                        place=place,
+                        number=number,
+                        code=code,
+                    )
 
 
 def module_file(root: Path, name: str) -> Path | None:
@@ -109,8 +115,12 @@ def check_imports(folder: Path) -> None:
         for name, line in lab_imports(path):
             if not module_file(folder, name):
                 raise LabError(
-                    f"{path.relative_to(folder)} line {line} imports {name}, which is not shipped: add it to "
-                    f"SHIPPED or SHIPPED_FOLDERS in {Path(__file__).name}, or remove the import"
+                    "{path} line {line} imports {name}, which is not shipped: add it to SHIPPED or "
+                    "SHIPPED_FOLDERS in {build}, or remove the import",
+                    path=path.relative_to(folder),
+                    line=line,
+                    name=name,
+                    build=Path(__file__).name,
                 )
 
 
@@ -124,17 +134,18 @@ def check_out(out: Path, overwrite: bool) -> None:
         ignored = shutil.which("git") and subprocess.run(command, capture_output=True, check=False).returncode
         if out == REPO or ignored == 1:  # 1: not ignored; 128: not a git repository
             raise LabError(
-                f"{out} is inside the lab's repository: name a folder outside of it, or one that git ignores"
+                "{out} is inside the lab's repository: name a folder outside of it, or one that git ignores",
+                out=out,
             )
     if not out.exists():
         return
     if not out.is_dir():
-        raise LabError(f"{out} is a file: name a folder")
+        raise LabError("{out} is a file: name a folder", out=out)
     if any(out.iterdir()):
         if not overwrite:
-            raise LabError(f"{out} is not empty: name another folder, or replace it with --overwrite")
+            raise LabError("{out} is not empty: name another folder, or replace it with --overwrite", out=out)
         if not (out / "manifest.json").is_file() or read_json(out / "manifest.json").get("lab") != LAB:
-            raise LabError(f"{out} has no manifest.json of a students' version: it is not replaced")
+            raise LabError("{out} has no manifest.json of a students' version: it is not replaced", out=out)
 
 
 def files_to_ship() -> dict[str, Path]:
@@ -156,7 +167,7 @@ def files_to_ship() -> dict[str, Path]:
     files |= {name: REPO / source for source, name in RENAMED.items()}
     for path in files.values():
         if not path.is_file():
-            raise LabError(f"there is no {path}, which the students' version needs")
+            raise LabError("there is no {path}, which the students' version needs", path=path)
     return files
 
 
@@ -167,7 +178,11 @@ def prepared_data(dataset: str) -> dict[str, Path]:
     }
     for name, path in files.items():
         if not path.is_file():
-            raise LabError(f"there is no {name}: python data_utils.py --dataset {dataset} makes it")
+            raise LabError(
+                "there is no {name}: python data_utils.py --dataset {dataset} makes it",
+                name=name,
+                dataset=dataset,
+            )
     return files
 
 
@@ -209,5 +224,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             out.rename(old)
         new.rename(out)
     print(
-        f"wrote {n} files to {args.out}: submission.py has {len(BLANKS)} blanks; manifest.json lists the rest"
+        _(
+            "wrote {n} files to {out}: submission.py has {count} blanks; manifest.json lists the rest",
+            n=n,
+            out=args.out,
+            count=len(BLANKS),
+        )
     )

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import REPO, copy_lab, run_command
+from conftest import REPO, chinese, copy_lab, run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import ANSWERS, SOLVED, put_back
@@ -50,6 +50,8 @@ def failure(text: str) -> tuple[str, str]:
     """The check that fails, as `part title`, and the name of the mistake."""
     *_, (check, error) = run_checks(under_test(text))
     assert error is not None, "every check passed"
+    with chinese():
+        assert re.search("[\u4e00-\u9fff]", explain(error, REPO)[1])
     return f"{check.part} {check.title}", explain(error, REPO)[0]
 
 

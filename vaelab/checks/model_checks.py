@@ -18,6 +18,7 @@ from vaelab.checks.assertions import (
 from vaelab.checks.diagnosis import CheckFailed
 from vaelab.checks.explanation import DEVICE_HINT
 from vaelab.checks.test_doubles import LABELS, B, D, SubmissionUnderTest
+from vaelab.language import N_
 
 OVERFIT_STEPS, OVERFIT_MSE = 80, 0.01
 
@@ -55,7 +56,7 @@ def decode(tested: SubmissionUnderTest) -> None:
     """`decode` must return images in [0, 1], which depend on their own code alone."""
     model, z = tested.model("VAE").eval(), torch.randn(B, D)
     images = model.decode(z)
-    check_tensor("the output of decode", images, (B, 28, 28))
+    check_tensor(N_("the output of decode"), images, (B, 28, 28))
     check_range("decode", model.decode(1000 * torch.randn(64, D)))
     check_independent("decode", images, [model.decode(code) for code in z.split(1)])
     if torch.allclose(images[:1], images[1:], atol=1e-7):
@@ -70,7 +71,11 @@ def forward_eval(tested: SubmissionUnderTest) -> None:
     model, x = tested.model("VAE").eval(), tested.x[:B]
     output = model(x)
     check_triple("forward", output, "(recon, mu, logvar)", "tensors")
-    names = ("recon, the first output,", "mu, the second output,", "logvar, the third output,")
+    names = (
+        N_("recon, the first output,"),
+        N_("mu, the second output,"),
+        N_("logvar, the third output,"),
+    )
     for name, value, shape in zip(names, output, ((B, 28, 28), (B, D), (B, D)), strict=True):
         check_tensor(name, value, shape)
     mu, logvar = torch.randn(2, B, D)
@@ -159,16 +164,20 @@ def check_noise_scale(std: Tensor, row: Tensor) -> None:
     if torch.allclose(std, row.div(2).exp(), rtol=0.1):
         return
     mistakes = {
-        "logvar used as std": row.abs(),
-        "logvar used as log sigma, not log sigma^2: the std of the noise is the variance": row.exp(),
-        "logvar used as variance": row.abs().sqrt(),
-        "the noise is not multiplied by sigma": torch.ones(D),
+        N_("logvar used as std"): row.abs(),
+        N_("logvar used as log sigma, not log sigma^2: the std of the noise is the variance"): row.exp(),
+        N_("logvar used as variance"): row.abs().sqrt(),
+        N_("the noise is not multiplied by sigma"): torch.ones(D),
     }
     found = [name for name, wrong in mistakes.items() if torch.allclose(std, wrong, rtol=0.1)]
     raise CheckFailed(
-        found[0] if found else "z has the wrong standard deviation",
-        f"For logvar = {row[0]:g} the noise in z has a standard deviation of {std[0]:.3f}, for logvar = "
-        f"{row[-1]:g} of {std[-1]:.3f}. logvar is log sigma^2: which sigma belongs to each of the two?",
+        (found or [N_("z has the wrong standard deviation")])[0],
+        "For logvar = {low:g} the noise in z has a standard deviation of {std_low:.3f}, for logvar = "
+        "{high:g} of {std_high:.3f}. logvar is log sigma^2: which sigma belongs to each of the two?",
+        low=row[0],
+        high=row[-1],
+        std_low=std[0],
+        std_high=std[-1],
     )
 
 
@@ -187,10 +196,14 @@ def gradient(tested: SubmissionUnderTest) -> None:
         if grad is None or not grad.abs().sum() > 0
     ]
     if missing:
+        text = N_("no gradient through the sampling to {name}")
+        if missing[1:]:
+            text = N_("no gradient through the sampling to mu and logvar")
         raise CheckFailed(
-            f"no gradient through the sampling to {' and '.join(missing)}",
-            "A random draw has no derivative: torch.normal and .sample() cut the gradient, and so do detach, "
-            "no_grad and NumPy. If the random numbers are drawn first, what is z a function of?",
+            text,
+            "A random draw has no derivative: torch.normal and .sample() cut the gradient, and so do "
+            "detach, no_grad and NumPy. If the random numbers are drawn first, what is z a function of?",
+            name=missing[0],
         )
 
 
@@ -215,10 +228,13 @@ def overfit(tested: SubmissionUnderTest) -> None:
         error = (model.eval()(tested.x)[0] - tested.x).square().mean().item()
     if not error < OVERFIT_MSE:
         raise CheckFailed(
-            f"the VAE can't overfit sixteen images: MSE {error:.3f}",
-            f"After {OVERFIT_STEPS} steps the MSE should be below {OVERFIT_MSE}. Is an activation missing "
+            "the VAE can't overfit sixteen images: MSE {error:.3f}",
+            "After {steps} steps the MSE should be below {limit}. Is an activation missing "
             "between two layers, or is there one after the last layer? Start from the layers of DemoVAE, "
             "unchanged.",
+            error=error,
+            steps=OVERFIT_STEPS,
+            limit=OVERFIT_MSE,
         )
 
 
@@ -235,7 +251,7 @@ def encode_labels(tested: SubmissionUnderTest) -> None:
     """The conditional `encode` must use the label of each image."""
     model, x = tested.model("GenModel").eval(), tested.x[:B]
     mu, _ = check_encode(model, x, LABELS)
-    check_labels("the encoder", lambda labels: model.encode(x, labels)[0])
+    check_labels(N_("the encoder"), lambda labels: model.encode(x, labels)[0])
     single = [model.encode(x[i : i + 1], LABELS[i : i + 1])[0] for i in range(B)]
     check_independent("encode", mu, single)
 
@@ -244,9 +260,9 @@ def decode_labels(tested: SubmissionUnderTest) -> None:
     """The conditional `decode` must use the label of each code."""
     model, z = tested.model("GenModel").eval(), torch.randn(B, D)
     images = model.decode(z, LABELS)
-    check_tensor("the output of decode", images, (B, 28, 28))
+    check_tensor(N_("the output of decode"), images, (B, 28, 28))
     check_range("decode", model.decode(1000 * torch.randn(64, D), torch.arange(64) % 10))
-    check_labels("the decoder", lambda labels: model.decode(z, labels))
+    check_labels(N_("the decoder"), lambda labels: model.decode(z, labels))
     check_independent("decode", images, [model.decode(z[i : i + 1], LABELS[i : i + 1]) for i in range(B)])
 
 
@@ -256,9 +272,10 @@ def forward_labels(tested: SubmissionUnderTest) -> None:
     for name, labels in zip(("encode", "decode"), trace.labels, strict=True):
         if labels is None or not torch.equal(labels, LABELS):
             raise CheckFailed(
-                f"forward doesn't pass the labels to {name}",
+                "forward doesn't pass the labels to {name}",
                 "GenModel inherits forward, and its encode and decode need the labels that forward is called "
                 "with.",
+                name=name,
             )
     check_every_weight(tested, "GenModel", LABELS)
 
@@ -267,7 +284,7 @@ def generate(tested: SubmissionUnderTest) -> None:
     """`generate` must return a new image in each call, of the label that was asked for."""
     model = tested.model("GenModel").eval()
     images = model.generate(LABELS)
-    check_tensor("the output of generate", images, (B, 28, 28))
+    check_tensor(N_("the output of generate"), images, (B, 28, 28))
     if torch.equal(images, model.generate(LABELS)):
         raise CheckFailed(
             "generate returns the same images in each call", "Which quantity in generate should be random?"

@@ -63,6 +63,12 @@ def _fetch(dataset_class: type, folder: Path, dataset: str) -> None:
     finally:
         socket.setdefaulttimeout(timeout_before)
     if thread.is_alive():
-        raise SourceUnavailableError(f"the download of {dataset} stood still for {STALL_SECONDS} s")
+        raise SourceUnavailableError(
+            "the download of {dataset} stood still for {seconds} s",
+            dataset=dataset,
+            seconds=STALL_SECONDS,
+        )
     for error in failures:
-        raise SourceUnavailableError(f"{dataset} can't be downloaded ({reason(error)})") from error
+        raise SourceUnavailableError(
+            "{dataset} can't be downloaded ({reason})", dataset=dataset, reason=reason(error)
+        ) from error

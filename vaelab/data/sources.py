@@ -8,12 +8,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from vaelab.cli import LabError
+from vaelab.cli import LabError, os_reason
 from vaelab.data.cifar10 import CIFAR10_FOLDER, read_cifar10
 from vaelab.data.download import download
 from vaelab.data.idx import IDX_PREFIXES, Arrays, find_idx, read_idx_folder
 from vaelab.data.options import ROOT
 from vaelab.data.torchvision_sets import layout, raw_folders
+from vaelab.language import Message
 
 
 def download_splits(dataset: str) -> dict[str, Arrays]:
@@ -49,15 +50,23 @@ def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
         try:
             names = sorted(path.name for path in data_dir.iterdir())
         except OSError as error:
-            raise LabError(f"can't read the data folder {data_dir}: {error.strerror}") from error
+            raise LabError(
+                "can't read the data folder {data_dir}: {reason}", data_dir=data_dir, reason=os_reason(error)
+            ) from error
         folders = [data_dir, data_dir / inside]
     for folder in folders:
         if contains(folder, dataset):
             return folder
     if data_dir is not None:
-        found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "nothing"
-        files = (
-            f"{CIFAR10_FOLDER}/ or cifar10*.npz" if dataset == "cifar10" else "train-images-idx3-ubyte[.gz]"
+        found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        files = "train-images-idx3-ubyte[.gz]"
+        if dataset == "cifar10":
+            files = Message("{folder}/ or cifar10*.npz", folder=CIFAR10_FOLDER)
+        raise LabError(
+            "{data_dir} has no {files} and no {inside}/ with it (found: {found})",
+            data_dir=data_dir,
+            files=files,
+            inside=inside,
+            found=found or Message("nothing"),
         )
-        raise LabError(f"{data_dir} has no {files} and no {inside}/ with it (found: {found})")
     return None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vaelab.data.idx import SourceUnavailableError
 from vaelab.data.options import ROOT, TORCHVISION
+from vaelab.language import Message
 
 
 def layout(dataset: str) -> Path:
@@ -26,13 +27,19 @@ def torchvision_class(dataset: str) -> type:
         # Only here: torchvision's binary can't be loaded beside every build of torch.
         from torchvision import datasets
     except (ImportError, RuntimeError, OSError) as error:
-        instead = f"put the four idx files into {raw_folders(dataset)[0]}/ instead"
+        instead = Message("put the four idx files into {folder}/ instead", folder=raw_folders(dataset)[0])
         if dataset == "cifar10":
-            instead = "install both from one source, or put train_images and test_images into a cifar10.npz"
+            instead = Message(
+                "install both from one source, or put train_images and test_images into a cifar10.npz"
+            )
         import torch
 
         raise SourceUnavailableError(
-            f"torchvision, which downloads {dataset}, can't be loaded beside torch {torch.__version__} "
-            f"({str(error).splitlines()[0]}): {instead}"
+            "torchvision, which downloads {dataset}, can't be loaded beside torch {version} "
+            "({reason}): {instead}",
+            dataset=dataset,
+            version=torch.__version__,
+            reason=str(error).splitlines()[0],
+            instead=instead,
         ) from error
     return getattr(datasets, TORCHVISION[dataset])

@@ -23,6 +23,7 @@ from vaelab.checkpoint import save_tensors
 from vaelab.data.options import ROOT
 from vaelab.device import autocast, choose_precision
 from vaelab.files import lock
+from vaelab.language import _
 from vaelab.metrics.reconstruction import to_float
 
 EPOCHS = 4
@@ -89,8 +90,8 @@ def train_classifier(train_set, seed: int = 0) -> Classifier:
         )
         device = torch.device("cpu")
         precision = choose_precision("auto", device)
-        with tqdm(total=epochs * steps_per_epoch, desc="classifier", disable=None, unit="step") as bar:
-            for _ in range(epochs):
+        with tqdm(total=epochs * steps_per_epoch, desc=_("classifier"), disable=None, unit=_("step")) as bar:
+            for _epoch in range(epochs):
                 for batch in train_set.batches(BATCH_SIZE, torch.randperm(len(train_set))):
                     with autocast(precision, device):
                         logits = model(random_shift(batch.images))
