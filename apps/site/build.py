@@ -30,7 +30,7 @@ from vaelab.language import _
 
 REPO = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-LANGUAGES = {"en": "English", "zh": "中文"}
+LANGUAGES = ("en", "zh")
 PICTURES = (".png", ".svg")
 LINK = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 SWITCH = re.compile(r"^\[(English|中文)\]\([^)]*\)\n\n?", re.MULTILINE)  # the site has a switch of its own
@@ -127,10 +127,9 @@ def configuration(language: str, students: bool, out: Path) -> str:
         theme=HERE / "theme",
         dark="切换到深色" if zh else "Switch to dark mode",
         light="切换到浅色" if zh else "Switch to light mode",
-        alternates=[
-            {"name": LANGUAGES["en"], "link": "../", "lang": "en"},
-            {"name": LANGUAGES["zh"], "link": "zh/", "lang": "zh"},
-        ],
+        switch={"name": "English", "link": "../", "lang": "en"}
+        if zh
+        else {"name": "中文", "link": "zh/", "lang": "zh"},
     )
 
 
