@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.report import charts
+from apps.report.hints import Hint, next_steps
 from apps.report.pictures import Picture, ReconstructionGrid, generated_grid, reconstruction_grids
 from apps.report.run_data import RunData, Setting, read_run, settings
 from vaelab.language import _
@@ -39,6 +40,7 @@ class Section:
     max_bonus: float
     max_uncapped: float
     sensitivities: list[Sensitivity]
+    next_steps: list[Hint]
     reconstructions: list[ReconstructionGrid]
     generated: Picture | None
     hyperparams: list[Setting]
@@ -64,6 +66,7 @@ def make_section(
         max_bonus=bonus(0),
         max_uncapped=sum(term.most for term in terms) * bonus(0),
         sensitivities=sensitivities(task, grade),
+        next_steps=next_steps(task, grade, outputs, run.rows),
         reconstructions=reconstruction_grids(outputs, class_word),
         generated=None if outputs.gen is None else generated_grid(outputs.gen),
         hyperparams=settings(asdict(outputs.hyperparams)),

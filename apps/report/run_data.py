@@ -61,6 +61,7 @@ class Curve(NamedTuple):
 class RunData:
     """The report's data from the files of a run. What could not be read is empty, and `problems` says why."""
 
+    rows: list[Row]  # of the log
     curves: list[Curve]
     samples: list[Sample]
     config: list[Setting]
@@ -218,6 +219,7 @@ def read_run(folder: Path, train_command: str) -> RunData:
             )
         )
     return RunData(
+        rows=rows,
         curves=curves(rows) if rows else [],
         samples=attempt(read_samples, "samples", N_("samples by epoch")) or [],
         config=attempt(read_config, "config.json", N_("configuration of the training")) or [],
