@@ -66,8 +66,8 @@ def generation(task: str, grade: dict[str, Any], outputs: Outputs) -> Iterator[H
     points = added_points(task, grade, "fid", grade["fid"] - mean_part)[1]
     text = _(
         "Draw codes as the encoder places them (section 3.4): the mean images of the labels make up "
-        "{part:.2f} of the FID of {fid:.2f}, which costs {points:.2f} points. They differ where codes of N(0, I) are "
-        "unlike the codes of real images.",
+        "{part:.2f} of the FID of {fid:.2f}, which costs {points:.2f} points. They differ where codes of "
+        "N(0, I) are unlike the codes of real images.",
         part=mean_part,
         fid=grade["fid"],
         points=points,
