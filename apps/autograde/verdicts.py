@@ -17,11 +17,10 @@ from torch import Tensor
 from vaelab.checks import assertions, loss_checks
 from vaelab.checks.checks import CHECKS
 from vaelab.checks.diagnosis import CheckFailed, LossCase, check_term, loss_cases
-from vaelab.checks.model_checks import OVERFIT_MSE, check_noise_scale, check_noise_shape
+from vaelab.checks.model_checks import NOISE_STD, OVERFIT_MSE, check_noise_scale, check_noise_shape
 
 TITLES = {check.run.__name__: (check.part, check.title) for check in CHECKS}
 B, D = 5, 6
-ROW = torch.tensor([-4.0, -2.0, 0.5, 1.5, 2.5, 3.0])  # logvar of each latent, for the noise
 
 
 class CheckInputs:
@@ -42,7 +41,7 @@ class CheckInputs:
         both = {"labels": labels, "other_labels": other}
         self.cases: list[LossCase] = loss_cases(seed % 2**62 + 1)
         train, evaluate, seed_in = torch.tensor([1]), torch.tensor([0]), torch.tensor([seed % 2**31])
-        wide = {"mu": normal(2000, D), "logvar": ROW.expand(2000, D)}
+        wide = {"mu": normal(2000, D), "logvar": NOISE_STD.square().log().expand(2000, D)}
         places = torch.randperm(B, generator=rng)[:, None].float() + 1
         pairs = {"mu": 100 * places.expand(B, D), "logvar": torch.full((B, D), -4.0)}
         some = {"mu": normal(B, D), "logvar": normal(B, D)}
@@ -191,7 +190,7 @@ def judge_forward_pairs(inputs: CheckInputs, results: Results) -> None:
         raise CheckFailed("mu missing from z", "The samples of N(mu, sigma^2) have the mean mu.")
     if not torch.equal(100 * nearest, given):
         raise CheckFailed("the latents of different images are mixed up", "Row i of z belongs to image i.")
-    check_noise_shape(drawn_noise(inputs, results), ROW)
+    check_noise_shape(drawn_noise(inputs, results))
 
 
 def drawn_noise(inputs: CheckInputs, results: Results) -> Tensor:
@@ -206,8 +205,8 @@ def drawn_noise(inputs: CheckInputs, results: Results) -> Tensor:
 def judge_forward_train(inputs: CheckInputs, results: Results) -> None:
     """The noise of z has the standard deviation sigma, and the mean 0."""
     noise = drawn_noise(inputs, results)
-    check_noise_scale(noise.std(dim=0), ROW)
-    if (noise / ROW.div(2).exp()).mean(dim=0).abs().max() > 0.15:
+    check_noise_scale(noise.std(dim=0))
+    if (noise / NOISE_STD).mean(dim=0).abs().max() > 0.15:
         raise CheckFailed("the mean of the noise is not zero", "What is the mean of eps?")
 
 
