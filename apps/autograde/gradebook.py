@@ -9,9 +9,11 @@ grades.csv ...          the tables and pages that `tables.py` and `pages.py` wri
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,11 +43,15 @@ class Gradebook:
     def stored_salt(self) -> str:
         """The folder's secret, drawn at random once; without it, nobody can compute the pseudonyms."""
         path = self.folder / ".salt"
-        if not path.exists() or not path.read_bytes().strip():
-            path.unlink(missing_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if path.exists() and not path.read_bytes().strip():
+            path.unlink()
+        if not path.exists():
+            descriptor, beside = tempfile.mkstemp(dir=self.folder, prefix=".salt-")  # of mode 0600
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(16))
+            with contextlib.suppress(FileExistsError):  # another share of the class was quicker
+                os.link(beside, path)
+            os.unlink(beside)  # noqa: PTH108
         path.chmod(0o600)  # an earlier version left it readable by all
         return path.read_text(encoding="utf-8", errors="replace")
 

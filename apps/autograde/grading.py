@@ -56,7 +56,7 @@ def grade_class(settings: GradingSettings) -> None:
         book = Gradebook(settings.output_dir, settings.salt)
         arrays, (train, _) = load_split(dataset, settings.split), load_split(dataset, "train")
         pending = find_pending(book, submissions, settings, work, arrays, dataset)
-        counts = f"{len(submissions)} submissions, {len(pending)} hand-ins to grade"
+        counts = f"{len(submissions)} submissions, {len(pending)} to grade"
         print(f"{counts}, on the {settings.split} split of {source}", flush=True)
         for line in reasons(pending, book):
             print(line, flush=True)

@@ -23,6 +23,7 @@ MIN_OPERATIONS = 3  # of a piece; fewer are in any program
 TYPICAL = ("exp", "square", "randn_like", "chunk", "Embedding")  # a piece has one of these
 SMALL = ("exp(half(v))",)  # pieces with fewer operations that are an answer all the same
 MODULES = ("torch", "F", "nn", "np", "math", "functional", "numpy")
+OPPOSITE = {"+": "-", "-": "+"}
 PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -63,8 +64,10 @@ def normal_operation(node: ast.BinOp) -> str:
 def summands(node: ast.expr, sign: str) -> list[str]:
     """The summands of a sum or difference, each with its sign."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
-        other = sign if isinstance(node.op, ast.Add) else {"+": "-", "-": "+"}[sign]
+        other = sign if isinstance(node.op, ast.Add) else OPPOSITE[sign]
         return [*summands(node.left, sign), *summands(node.right, other)]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return summands(node.operand, OPPOSITE[sign])
     return [sign + normal_form(node)]
 
 
