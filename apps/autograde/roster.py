@@ -22,7 +22,7 @@ from vaelab.cli import LabError, reason
 # Our column, and the headers of Moodle's worksheet and Canvas's gradebook that have the same content.
 HEADERS = {
     "name": ("name", "full name", "student"),
-    "id": ("id", "id number", "sis user id", "student id"),
+    "id": ("sis user id", "id number", "student id", "id"),
     "lms_id": ("identifier",),  # Moodle's: Participant 123
     "email": ("email", "email address", "sis login id"),
     "group": ("group", "groups", "section"),
