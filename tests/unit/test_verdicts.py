@@ -26,6 +26,7 @@ def verdicts(text: str, monkeypatch: pytest.MonkeyPatch, seed: int = 3) -> dict[
     inputs = CheckInputs(embedded_digits()["test"][0], seed)
     explain = lambda error: {"reason": f"{type(error).__name__}: {error}"}  # noqa: E731
     arrays, errors = run_check_steps(module, unpack(pack(inputs.arrays())), explain)
+    assert len(pack(arrays)) < 4 << 20  # the limit of the step
     found = judge(inputs, Results(unpack(pack(arrays)), errors))
     return {name: check["why"] for name, check in found.items()}
 
