@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.points import MAX_TOTAL, PARTS
-from apps.autograde.record import status_of
+from apps.autograde.record import Attempt, status_of
 from apps.autograde.results import StudentResult
 from apps.autograde.statuses import STATUSES
 from apps.autograde.verdicts import TITLES
@@ -108,6 +109,21 @@ def student_page(result: StudentResult, book: Gradebook, medians: dict[str, Mapp
         decided=attempt.decided if attempt else {},
         attempt=attempt,
         n_checks=len(result.counted.checks),
+        history=[
+            (each.label, time_text(each.handed_in), statuses_of(each)) for each in result.record.attempts
+        ],
+    )
+
+
+def time_text(seconds: float) -> str:
+    """A time, to the minute, in this machine's time zone."""
+    return datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="minutes")
+
+
+def statuses_of(attempt: Attempt) -> str:
+    """The status and the score of each task of a hand-in."""
+    return ", ".join(
+        f"{task} {status_of(grade)} {grade['score']:.2f}" for task, grade in attempt.grades.items()
     )
 
 

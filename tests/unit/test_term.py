@@ -411,6 +411,8 @@ def test_the_students_page_has_the_pseudonym_hints_and_no_flag(tmp_path: Path) -
     assert text.count("because") == len(VERDICTS)
     assert NOW["split_sha256"][:12] in text
     assert "pure noise" in index_page([found], book, [], 60.0)
+    two = result("Ann", attempt("first", 0), attempt("second", 60))
+    assert student_page(two, book, medians([two], ("mse",))).count("VAE0label ok") == 2  # the history
     assert hint("VAE0label", ok("VAE0label", 1.0, 0.0), {}) == "This task has all its points."
 
 
