@@ -199,6 +199,8 @@ def merge_again(old: Attempt | None, new: Attempt) -> Attempt:
         if grade["status"] != "ok" and before["status"] == "ok":
             why = f"grading the same files again failed on {new.decided['date']} ({grade['status']}): "
             new.grades[task] = before | {"kept": why + grade["reason"], "kept_status": grade["status"]}
+    if not any_passed(new) and any_passed(old):
+        new.checks = old.checks
     return new
 
 
@@ -236,8 +238,15 @@ def counted(attempts: list[Attempt], value: Callable[[Attempt], float] | None = 
             flags = [*earlier[-1].grades[task]["flags"], *grade["flags"]]
             kept = {"kept": why, "kept_status": grade["status"], "graded_files": earlier[-1].fingerprint}
             grades[task] = earlier[-1].grades[task] | kept | {"flags": flags}
-    checks = last.checks or next((each.checks for each in reversed(attempts) if each.checks), {})
-    return Counted(last, grades, checks)
+    if not any_passed(last) and any(grade.get("kept") for grade in grades.values()):
+        checks = next((each.checks for each in reversed(attempts) if any_passed(each)), last.checks)
+        return Counted(last, grades, checks)
+    return Counted(last, grades, last.checks)
+
+
+def any_passed(attempt: Attempt) -> bool:
+    """Whether a check of a hand-in passed: else its code could not be run at all."""
+    return any(check["passed"] for check in attempt.checks.values())
 
 
 def nothing_handed_in() -> Grade:

@@ -308,6 +308,7 @@ def test_a_broken_resubmission_is_visible_and_keeps_its_own_fingerprint(tmp_path
     grade = found.grades["VAE0label"]
     assert (status_of(grade), grade["graded_files"]) == ("kept", "first")
     assert grade["score"] == ok("VAE0label")["score"]
+    assert found.checks == record.attempts[0].checks
     assert "could not be graded (error): ZeroDivisionError; the grade of first.zip is kept" in grade["kept"]
     assert record.attempts[1].grades["VAE0label"]["status"] == "error"
     (row,) = [
