@@ -38,10 +38,18 @@ def rows_of(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def digits(main_job: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with dataset/digits/."""
+    folder = tmp_path_factory.mktemp("data")
+    succeed("data_utils.py", "--dataset", "digits", cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(data: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The splits of scikit-learn's digits."""
     before = Path.cwd()
-    os.chdir(main_job)
+    os.chdir(data)
     try:
         return {split: load_split("digits", split) for split in ("train", "test")}
     finally:
@@ -49,10 +57,10 @@ def digits(main_job: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def hostile_class(main_job: Path, digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hostile_class(data: Path, digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a class of hostile submissions, and an honest one, were graded."""
     cwd = tmp_path_factory.mktemp("class")
-    shutil.copytree(main_job / "dataset", cwd / "dataset")
+    shutil.copytree(data / "dataset", cwd / "dataset")
     with socket.create_server(("127.0.0.1", 0)) as server:
         places = {
             "DATA": str(cwd / "dataset"),
@@ -112,8 +120,8 @@ def test_what_passes_through_the_codes_is_what_counts(hostile_class: Path, digit
 
 
 @needs_sandbox
-def test_digits_that_float16_loses_are_flagged(digits, main_job: Path, tmp_path: Path) -> None:
-    (tmp_path / "dataset").symlink_to(main_job / "dataset")
+def test_digits_that_float16_loses_are_flagged(digits, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset").symlink_to(data / "dataset")
     cases = {name: CASES[name] for name in ("two numbers in one", "an honest zip file")}
     write_class(tmp_path / "class", digits["train"][0], cases, {})
     succeed("autograde.py", "class", *HOW, "--latent_precision", "float32", cwd=tmp_path)
@@ -192,9 +200,9 @@ def test_the_isolated_grade_is_that_of_grade_py(own_folder: Path) -> None:
 
 
 @needs_sandbox
-def test_a_killed_grader_goes_on_where_it_was(digits, main_job: Path, tmp_path: Path) -> None:
+def test_a_killed_grader_goes_on_where_it_was(digits, data: Path, tmp_path: Path) -> None:
     """The same table as that of an uninterrupted run, but for the seconds that it took."""
-    (tmp_path / "dataset").symlink_to(main_job / "dataset")
+    (tmp_path / "dataset").symlink_to(data / "dataset")
     names = [f"student {i}" for i in range(3)]
     write_class(tmp_path / "class", digits["train"][0], {name: honest() for name in names}, {})
     (tmp_path / "class" / "student 2" / "submission.py").write_text("broken(")
@@ -221,8 +229,8 @@ def test_a_killed_grader_goes_on_where_it_was(digits, main_job: Path, tmp_path: 
 
 
 @needs_sandbox
-def test_a_failed_regrade_keeps_the_grade(digits, main_job: Path, tmp_path: Path) -> None:
-    (tmp_path / "dataset").symlink_to(main_job / "dataset")
+def test_a_failed_regrade_keeps_the_grade(digits, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset").symlink_to(data / "dataset")
     write_class(tmp_path / "class", digits["train"][0], {"ann": honest()}, {})
     grade = ("autograde.py", "class", *HOW)
     succeed(*grade, cwd=tmp_path)

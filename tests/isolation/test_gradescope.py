@@ -23,10 +23,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def built(main_job: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip file of the autograder, built on digits."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip file of the autograder, built on digits, in a folder with dataset/digits/."""
     folder = tmp_path_factory.mktemp("built")
-    (folder / "dataset").symlink_to(main_job / "dataset")
+    succeed("data_utils.py", "--dataset", "digits", cwd=folder)
     options = ("--out", "autograder.zip", "--dataset", "digits", "--split", "test")
     out = succeed("scripts/make_gradescope.py", *options, cwd=folder)
     assert "wrote autograder.zip, to grade on the test split of digits" in out
@@ -48,8 +48,8 @@ def run_autograder(built: Path, root: Path, files: Path) -> dict:
     return json.loads((root / "results/results.json").read_text())
 
 
-def test_run_autograder_in_a_clean_folder(built: Path, main_job: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(main_job)
+def test_run_autograder_in_a_clean_folder(built: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(built.parent)
     write_class(tmp_path / "class", load_split("digits", "train")[0], {"lab": honest()}, {})
     (tmp_path / "class/report.pdf").write_bytes(b"%PDF")  # beside the folder, as students upload it
     result = run_autograder(built, tmp_path / "autograder", tmp_path / "class")
@@ -61,8 +61,8 @@ def test_run_autograder_in_a_clean_folder(built: Path, main_job: Path, tmp_path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="--sandbox user needs root, as on Gradescope")
-def test_a_user_without_rights_reads_no_test_image(main_job: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(main_job)
+def test_a_user_without_rights_reads_no_test_image(built: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(built.parent)
     cases = {
         "reader": must_not("""
             for path in pathlib.Path("DATA").glob("*.npz"): raise SystemError(path.read_bytes()[:9])
@@ -81,7 +81,7 @@ def test_a_user_without_rights_reads_no_test_image(main_job: Path, tmp_path: Pat
         if folder.owner() == "root" and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o011)
     how = ("--dataset", "digits", "--split", "test", "--output_dir", tmp_path / "grades", "--sandbox", "user")
-    succeed("autograde.py", tmp_path / "class", *how, cwd=main_job)
+    succeed("autograde.py", tmp_path / "class", *how, cwd=built.parent)
     record = json.loads((tmp_path / "grades/reader.json").read_text())
     assert "held back" in record["extra_data"]["attempts"][0]["grades"]["VAE0label"]["reason"]
     honest_record = json.loads((tmp_path / "grades/honest.json").read_text())
