@@ -1,8 +1,8 @@
-"""What a student writes in part 6: the two quantizers of discrete codes.
+"""The two quantizers of discrete codes: the file that students complete in part 6.
 
-Part 6 of the handout, `docs/discrete.md`; its blanks are numbered as there. B is the number of images in a
-batch, D the length of a code vector, K the number of codes. z are vectors from the encoder's grid, float32
-[B, 7, 7, D]; `...` stands for any leading dimensions.
+Part 6 is `docs/discrete.md`; the number of a blank is that of its section. B is the number of images in a
+batch, D the length of a code vector, K the number of codes. z is the encoder's grid of vectors, float32
+[B, 7, 7, D]; `...` is any number of leading dimensions.
 
 Papers: van den Oord, Vinyals & Kavukcuoglu, Neural Discrete Representation Learning (2017); Mentzer, Minnen,
 Agustsson & Tschannen, Finite Scalar Quantization: VQ-VAE Made Simple (2023).
