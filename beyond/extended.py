@@ -76,10 +76,10 @@ class Extended(nn.Module):
             return self.model.training_loss(x, labels, var)
         recon, mu, logvar = (value.float() for value in self.model(x, labels))  # [B, 28, 28], 2 x [B, d]
         y = self.classes(labels, len(x))  # [B]
-        _, recon_term, kl_term = self.vae_loss(recon, x, mu - self.prior.mean(y), logvar, var)
+        _, recon_term, kl_term = self.vae_loss(recon, x, mu - self.prior.mean(y), logvar, var)  # [], []
         if self.additions.recon != "mse":
             error = recon_error(self.additions.recon, recon, x)  # [B], a mean over the pixels
-            recon_term = x[0].numel() / (2 * var) * error.mean()
+            recon_term = x[0].numel() / (2 * var) * error.mean()  # []
         return recon_term + kl_term + self.prior.loss(mu, logvar, y), recon_term, kl_term
 
     def refined_codes(self, x: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -116,7 +116,7 @@ class FlowPrior(StandardPrior):
 
     def sample(self, eps: Tensor, y: Tensor) -> Tensor:
         """Noise from N(0, I), [B, d], to codes of the classes y, [B]: the midpoint rule. Returns: [B, d]."""
-        z, step = eps, 1 / self.STEPS
+        z, step = eps, 1 / self.STEPS  # [B, d]
         for i in range(self.STEPS):
             t = torch.full((len(y), 1), i * step, device=y.device)  # [B, 1]
             half = z + 0.5 * step * self.velocity(z, t, y)  # [B, d]

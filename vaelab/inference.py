@@ -62,7 +62,7 @@ def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 
 @torch.no_grad()
 def reconstruct(loaded: LoadedModel, dataset, skip_compress: bool, bar: tqdm) -> np.ndarray:
-    """Reconstruct an `MNISTDataset` from the codes of a model. Returns: uint8, of the same shape."""
+    """Encode and decode all images of an `MNISTDataset`. Returns: uint8, of the shape of its images."""
     recons = []
     for batch in dataset.batches(BATCH):
         labels = loaded.labels(batch.labels)

@@ -67,5 +67,5 @@ class Codebook(nn.Module):
         """z, [B, ..., D], to (codes for the decoder [B, ..., D], indices [B, ...], loss [])."""
         indices = nearest_code(z, self.vectors)  # [B, ...]
         codes = self.vectors[indices]  # [B, ..., D]
-        codebook_loss, commitment_loss = codebook_losses(z, codes)
+        codebook_loss, commitment_loss = codebook_losses(z, codes)  # [], []
         return straight_through(z, codes), indices, codebook_loss + self.beta * commitment_loss

@@ -151,8 +151,8 @@ class DiscreteVAE(nn.Module):
         if self.stage == PRIOR:
             return self.prior_loss(x, labels, var)
         recon, quantized = self.reconstruct(x)
-        recon_term = (x - recon).square().flatten(1).sum(dim=1).mean() / (2 * var)
-        kl_term = recon_term.new_tensor(self.latent_dim * math.log(self.quantizer.num_codes))
+        recon_term = (x - recon).square().flatten(1).sum(dim=1).mean() / (2 * var)  # []
+        kl_term = recon_term.new_tensor(self.latent_dim * math.log(self.quantizer.num_codes))  # []
         return recon_term + kl_term + quantized.loss, recon_term, kl_term
 
     # --- Reconstruction, indices, the prior's loss ---

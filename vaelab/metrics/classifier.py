@@ -77,7 +77,7 @@ def random_shift(x: Tensor) -> Tensor:
 
 
 def train_classifier(train_set, seed: int = 0) -> Classifier:
-    """A classifier trained on `train_set`, an `MNISTDataset`. Returns: the model in eval mode."""
+    """Train a classifier on `train_set`, an `MNISTDataset`. Returns: the model in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Classifier(channels=1 if train_set.images.ndim == 3 else train_set.images.shape[1])
