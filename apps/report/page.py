@@ -30,7 +30,7 @@ class Section:
     grade: dict[str, Any]  # the task's entry in grade_result.json
     class_word: str  # digit or class
     warning: str  # that the data is not MNIST, or empty
-    notes: list[str]  # printed by grade.py beside the table
+    notes: list[str]  # printed by grade.py below the table
     tables: list[str]  # of the extended metrics, as printed by grade.py
     terms: list[ScoreTerm]
     cap: float
