@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vaelab.archives import (
+    ARCHIVES,
+    OTHER_ARCHIVES,
     Member,
     archive_members,
     file_member,
@@ -148,6 +150,8 @@ def find_submission(files: dict[PurePosixPath, Member], hand_in: HandIn) -> Pure
     if not found:
         names = ", ".join(str(path) for path in list(files)[:5])
         hand_in.notes.append(f"there is no submission.py{f' (found: {names})' if names else ''}")
+        if any(path.name.lower().endswith(OTHER_ARCHIVES) for path in files):
+            hand_in.notes.append(f"of archives, only {', '.join(ARCHIVES)} can be read")
         return None
     nearest = min(len(path.parts) for path in found)
     best = [path for path in found if len(path.parts) == nearest]
