@@ -159,7 +159,13 @@ def test_staff_files_stay_out(student: Path) -> None:
         "tests/unit/test_submission.py",
     }
     docs = {name for name in names if name.startswith("docs/")}
-    assert all(re.match(r"docs/(handout(\.zh)?\.md|figures/.*png|gallery/.*)$", name) for name in docs), docs
+    assert all(
+        re.match(
+            r"docs/((handout|answers|code_tour)(\.zh)?\.(md|tex)|figures/.*(png|csv)|figures/ideas.py|gallery/.*)$",
+            name,
+        )
+        for name in docs
+    ), docs
     for name in ("docs/handout.md", "docs/handout.zh.md"):
         assert (name in docs) == (REPO / name).exists()
     assert not [name for name in names if name.endswith((".npz", ".pt", ".gz"))]
