@@ -28,8 +28,6 @@ NOT_YET = (
     "apps/sweep",
     "apps/explore",
     "vaelab/sweep_results.py",
-    "vaelab/archives.py",
-    "vaelab/hand_in.py",
     "beyond/discrete",
 )
 PYTHON = [
