@@ -2,13 +2,13 @@
 
     python grade.py
 
-prints each term of the score and writes outputs/grade_result.json, and outputs/report.html to look at. It
+It prints each term of the score, and writes outputs/grade_result.json and a page, outputs/report.html. It
 reads arrays, images and JSON only: no code of a submission runs here.
 
     python grade.py --extended
 
-also measures whether an independent classifier reads the requested digit in the generated images, how much
-they vary, and whether they are copies of training images.
+This also measures whether an independent classifier recognises the requested digit in the generated images,
+how much the images vary, and whether they are copies of training images.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def commands_for(task: str, args: argparse.Namespace) -> tuple[str, str]:
 
 
 def write_report(output_dir: Path, *args: Any) -> str:
-    """Write the report. Returns: a line that says where it is, or why there is none; the grade stands."""
+    """Write the report. Returns: a line that says where it is, or why it could not be written.
+
+    No error of the report is raised: the grade does not depend on it.
+    """
     from apps.report.page import report_page
     from vaelab.files import write_file
 
@@ -64,14 +67,14 @@ def write_report(output_dir: Path, *args: Any) -> str:
         return _("report: {path}", path=path)
     except Exception as error:  # the files of a run can be damaged in any way
         with contextlib.suppress(OSError):
-            path.unlink()  # an earlier report would be of another grade
+            path.unlink()  # an earlier report would show another grade
         return _("note: no report was written: {reason}", reason=reason(error))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Grade the outputs of all tasks."""
     args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     from data_utils import MNISTDataset
     from vaelab.files import write_json
     from vaelab.grading import grade_outputs, notes, score_table

@@ -2,9 +2,9 @@
 
     python inference.py --checkpoint_path outputs/VAE0label/best.pt
 
-writes into the run's folder, outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8
+It writes into the run's folder, outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8
 [10, 1000, 28, 28], `hyperparams.json`, and the pictures `recon.png` (originals above reconstructions) and
-`gen.png`. `grade.py` scores them.
+`gen.png`. `grade.py` scores these files.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def check_latent_dim(checkpoint: Checkpoint, path: Path, latent_dim: int | None)
 
 
 def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
-    """`recon/recon_<i>.png` and `gen/<label>/<i>.png`."""
+    """Write `recon/recon_<i>.png` and `gen/<label>/<i>.png`. uint8 [N, 28, 28] and [10, 1000, 28, 28]."""
     from tqdm import tqdm
 
     from vaelab.files import make_folder, write_file
@@ -91,7 +91,7 @@ def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the checkpoint's model, run it, write its outputs."""
     args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     import torch
     from tqdm import tqdm
 
@@ -135,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         task, config.latent_dim, dataset.name, args.split, args.seed, str(args.checkpoint_path), md5
     )
     with lock(folder):
-        # Deleted first and written last: outputs with a hyperparams.json are complete and of one model.
+        # hyperparams.json is deleted first and written last: where it exists, the outputs are complete and
+        # all from one model.
         (folder / "hyperparams.json").unlink(missing_ok=True)
         for earlier in ("recon", "gen"):
             shutil.rmtree(folder / earlier, ignore_errors=True)

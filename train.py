@@ -51,7 +51,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--tensorboard", **flag, help="also write a TensorBoard log, to <output_dir>/<task>/tensorboard/")
     add("--live", **flag, help="in a notebook (%%run train.py ...): draw the loss curves during training")
     exclusive = group.add_mutually_exclusive_group().add_argument
-    exclusive("--test_run", **flag, help="one batch of everything, to <output_dir>/test_run/<task>/")
+    exclusive("--test_run", **flag, help="train one epoch of one batch, in <output_dir>/test_run/<task>/")
     exclusive(
         "--resume",
         **flag,
@@ -77,7 +77,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def make_request(args: argparse.Namespace) -> RunRequest:
-    """What the options ask for."""
+    """The options as a `RunRequest`."""
     from vaelab.run import RunRequest
 
     given = vars(args)
@@ -111,11 +111,11 @@ def make_request(args: argparse.Namespace) -> RunRequest:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options and train."""
-    # Of the processes that torchrun starts on a machine, the first one alone reports a wrong option.
+    # If torchrun starts several processes on a machine, only the first of them reports a wrong option.
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     with nullcontext() if first else redirect_stderr(None):
         args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     import submission
     from data_utils import MNISTDataset
     from trainer import Trainer

@@ -39,17 +39,17 @@ from vaelab.run_files import QUALITY, TERMS, draw_loss_curve, read_log
 from vaelab.tasks import TASKS
 from vaelab.threads import PaceMonitor
 
-CHECK_EVERY = 20  # steps between two checks of the loss: each check makes a GPU wait
-VALID_BATCH = 1000
+CHECK_EVERY = 20  # steps between two checks of the loss: each check waits for the GPU
+VALID_BATCH = 1000  # images
 
 
 class Trainer:
-    """Trains one model into one folder.
+    """Trains a model, and writes the files of the run into `folder`.
 
     loss_fn: `submission.vae_loss`. A model with a method `training_loss(x, labels, var)`, which returns the
     same three terms, is trained with that instead. train_set, valid_set: `data_utils.MNISTDataset`s.
     keep_epochs: the epochs after which the model is also saved as `epoch_NNN.pt`. callbacks: see
-    `vaelab/callbacks.py`. world: the processes that train this model together; they share each batch.
+    `vaelab/callbacks.py`. world: the processes that train this model together, each on a part of every batch.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Trainer:
 
     @property
     def parameter_count(self) -> int:
-        """The number of trained values."""
+        """The number of parameters of the model."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     # --- Epochs and steps ---
@@ -94,13 +94,13 @@ class Trainer:
             self.run_callbacks()
         self.terms_of = self.parallel_terms()
         total, done = (epochs * self.steps_per_epoch for epochs in (self.config.epochs, self.epoch))
-        silent = None if self.world.is_main_process else True  # None: silent where the output is no terminal
+        silent = None if self.world.is_main_process else True  # None: no bar if stderr is no terminal
         try:
             with tqdm(total=total, initial=done, disable=silent, unit=_("step")) as bar:
                 while self.epoch < self.config.epochs:
                     self.fit_epoch(bar)
         except BaseException:
-            with contextlib.suppress(LabError):  # the user should read the first error, not one of the curve
+            with contextlib.suppress(LabError):  # report the first error, not one of the drawing
                 self.draw_loss_curve()
             raise
         self.draw_loss_curve()
@@ -162,7 +162,8 @@ class Trainer:
             terms, _ = self.terms_of(x, self.labels_for_model(batch.labels[rows]))  # [3]
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.zero_grad()
-        # Each process averages over its own rows; the processes' average must be that over the whole batch.
+        # The loss is a mean over this process's rows. With this factor, the average of all processes'
+        # gradients is the gradient of the mean over the whole batch.
         (terms[0] * (count * self.world.size / len(batch))).backward()
         self.clip_gradient()
         self.optimizer.step()
@@ -185,10 +186,11 @@ class Trainer:
         return self.config.lr * warmup * 0.5 * (1 + math.cos(math.pi * self.progress(step)))
 
     def clip_gradient(self) -> None:
-        """Scale the gradient down to the norm `grad_clip`, where it is longer."""
+        """Clip the norm of the gradient to grad_clip / (2 var)."""
         weights, limit = list(self.model.parameters()), self.config.grad_clip / (2 * self.config.var)
         norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-        # Reading the norm saves most steps a pass over all gradients on a CPU; a GPU would have to wait.
+        # On a CPU, the comparison saves a pass over all gradients in most steps. On a GPU it is left out: it
+        # would wait for the device.
         if self.device.type != "cpu" or norm > limit:
             nn.utils.clip_grads_with_norm_(weights, limit, norm)
 
@@ -226,7 +228,7 @@ class Trainer:
         return self.world.parallel(self.model, self.loss_terms, example)
 
     def check_finite(self, losses: Tensor, first_step: int) -> None:
-        """Raise LabError at the first nan or infinite loss. losses: [n], from step `first_step` on."""
+        """Raise LabError if a loss is nan or infinite. losses: [n], of the steps from `first_step` on."""
         bad = (~torch.isfinite(losses)).nonzero()
         if len(bad):
             step = first_step + int(bad[0])
@@ -247,7 +249,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The loss terms in eval mode (z = mu), and MSE and SSIM on uint8 as in the grade; all means."""
+        """Means over `valid` of the loss terms in eval mode (z = mu), and of MSE and SSIM on uint8 images."""
         self.model.eval()
         sums = torch.zeros(len(TERMS) + len(QUALITY), device=self.device)
         generator = torch.Generator(self.device).manual_seed(BINARIZE_SEED)
@@ -269,7 +271,7 @@ class Trainer:
     # --- The files of a run ---
 
     def finish_epoch(self, row: dict[str, float]) -> None:
-        """Write the epoch's files. `last.pt` is the last: a run killed before it repeats the epoch."""
+        """Write the epoch's files. `last.pt` comes last: a run killed before that repeats the epoch."""
         self.draw_samples()
         if row["valid_loss"] < self.best_loss:
             self.best_loss = row["valid_loss"]
@@ -308,7 +310,7 @@ class Trainer:
 
     @torch.no_grad()
     def draw_samples(self) -> None:
-        """`samples/epoch_NNN.png`: ten samples for each label, from the same noise in every epoch."""
+        """Write `samples/epoch_NNN.png`: ten samples of each label, from the same noise in every epoch."""
         self.model.eval()
         torch.manual_seed(self.config.seed)
         labels = torch.arange(10, device=self.device).repeat_interleave(10)  # [100]
@@ -317,11 +319,11 @@ class Trainer:
         write_file(path, png_bytes(image_grid(images.cpu().numpy(), columns=10)))
 
     def draw_loss_curve(self) -> None:
-        """`loss_curve.png`, from the log."""
+        """Draw `loss_curve.png` from the log, if there is one."""
         if self.log:  # empty in all processes but the main one
             draw_loss_curve(self.log, self.folder / "loss_curve.png")
 
     def write_config(self) -> None:
-        """`config.json`: the configuration, and the machine it runs on."""
+        """Write `config.json`: the configuration, the device, torch's version, the number of parameters."""
         about = {"device": str(self.device), "torch": torch.__version__, "parameters": self.parameter_count}
         write_json(self.folder / "config.json", self.config.to_dict() | about)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vaelab.metrics.reconstruction import cross_entropy, mse, ssim
 
-SSIM_WEIGHT = 0.1  # as in the score, where 5 ssim stands beside 50 (0.1 - mse)
+SSIM_WEIGHT = 0.1  # relative to the MSE, as in the score: 5 ssim + 50 (0.1 - mse)
 
 
 def recon_error(kind: str, recon: Tensor, x: Tensor) -> Tensor:

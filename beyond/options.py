@@ -13,7 +13,7 @@ from vaelab.cli import LabError
 from vaelab.config import Option
 from vaelab.tasks import TASKS
 
-# What --beyond switches on, and the network and the training it needs for the best score that we know of.
+# The additions of --beyond, and the defaults of the network and the training that scored best with them.
 ALL_ON = {"prior": "learned", "recon": "ssim_mse", "refine": 10}
 ALL_ON_DEFAULTS = {"channels": 64, "hidden_dim": 512, "augment": 1.0}
 EPOCHS = {False: 9, True: 18}  # of --beyond, by `Task.conditional`
@@ -26,7 +26,7 @@ def addition(default: Any = MISSING, **about: Any) -> Any:
 
 @dataclass(frozen=True)
 class Additions:
-    """What is added to a submission. The defaults add nothing."""
+    """The additions to a submission. With the defaults, nothing is added."""
 
     prior: str = addition(
         "standard",

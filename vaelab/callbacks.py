@@ -27,7 +27,7 @@ REDRAW_AFTER = 4  # seconds between two drawings, each of which takes up to 0.5 
 class TensorBoard:
     """Writes the numbers of log.jsonl and the images of samples/ to `tensorboard/` in the run's folder.
 
-    The first call writes all earlier epochs into an empty folder: a resumed run has each epoch once.
+    The first call empties the folder and writes all earlier epochs: a resumed run has each epoch only once.
     Raises: LabError if the package tensorboard is not installed.
     """
 
@@ -74,7 +74,7 @@ class TensorBoard:
 
 
 def without_os_errors(hook: Callable) -> Callable:
-    """A `threading.excepthook` without OSError: the writer raises it in the main thread as well."""
+    """`hook`, a `threading.excepthook`, but silent for OSError: the main thread gets this error too."""
     return lambda args: None if issubclass(args.exc_type, OSError) else hook(args)
 
 
@@ -88,7 +88,7 @@ class LiveCurves:
         self.shown, self.drawn_at = None, -math.inf
 
     def __call__(self, trainer: Any) -> None:
-        """Draw, unless the last drawing is less than `REDRAW_AFTER` old and more epochs follow."""
+        """Draw, unless the last drawing is less than `REDRAW_AFTER` seconds old and more epochs follow."""
         from IPython.display import Image as Picture
         from IPython.display import display
 

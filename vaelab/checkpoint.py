@@ -1,4 +1,4 @@
-"""Checkpoints: their content, how they are written and read, and the model built from one.
+"""Checkpoints: their content, writing and reading them, and building a model from one.
 
 A checkpoint file is a dictionary: `task`, `config` (a `TrainConfig` as a dictionary), `epoch`, `best_loss`,
 `model` (the state_dict of the submission's model) and, in `last.pt`, `optimizer`. Where something beyond the
@@ -34,7 +34,7 @@ class Checkpoint:
     epoch: int
     best_loss: float
     model: dict[str, Tensor]
-    beyond: dict[str, Tensor] | None = None  # the weights of what was added to the submission
+    beyond: dict[str, Tensor] | None = None  # the weights of the additions to the submission
     optimizer: dict[str, Any] | None = None
 
     @property
@@ -58,16 +58,16 @@ def _canonical(value: Any) -> Any:
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary of tensors and plain values, whole or not at all. Equal ones are equal files."""
+    """Write a dictionary of tensors and plain values, atomically. Equal contents give identical files."""
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
     write_file(path, buffer.getvalue())
 
 
 def load_tensors(path: Path) -> Any:
-    """Read what `save_tensors` wrote, onto the CPU, without running any code in it.
+    """The content of a file of `save_tensors`, loaded onto the CPU. No code in the file is run.
 
-    Raises: LabError if it is damaged or something else.
+    Raises: LabError if the file is damaged, or was not written by `torch.save`.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load doesn't check the checksums
@@ -90,7 +90,7 @@ def model_entries(model: nn.Module) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all. Equal checkpoints are equal files."""
+    """Write a checkpoint, atomically. Equal checkpoints give identical files."""
     config = checkpoint.config.to_dict()
     options = config.pop("beyond", None)
     content = {
@@ -110,7 +110,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
     """Read a checkpoint of this lab onto the CPU, without running any code in it.
 
-    Raises: LabError if there is none, it is damaged, it is something else, or it is not of `task`.
+    Raises: LabError if the file is missing, damaged, not a checkpoint of the lab, or of another task.
     """
     if not path.is_file():
         raise LabError(
@@ -142,7 +142,7 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Put a checkpoint's weights into `model`. Raises: LabError if they don't fit."""
+    """Load a checkpoint's weights into `model`. Raises: LabError if they don't fit. path: for messages."""
     try:
         if hasattr(model, "load_checkpoint_entries"):
             model.load_checkpoint_entries(checkpoint.model, checkpoint.beyond)
@@ -161,9 +161,9 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
 
 @dataclass
 class LoadedModel:
-    """A trained model in eval mode, and the checkpoint's description of it."""
+    """A trained model in eval mode, with its name, its file and its configuration."""
 
-    name: str
+    name: str  # in figures and messages
     path: Path
     model: nn.Module
     config: TrainConfig
@@ -176,7 +176,7 @@ class LoadedModel:
 
     @property
     def latent_dim(self) -> int:
-        """The size of its code."""
+        """The number of latents of a code."""
         return self.config.latent_dim
 
     def labels(self, labels: Tensor) -> Tensor | None:

@@ -34,7 +34,7 @@ class Option:
     aliases: tuple[str, ...] = ()  # earlier names, still accepted
 
     def parse(self, text: str) -> Any:
-        """The value that `text` stands for. Raises: argparse.ArgumentTypeError that says what is expected."""
+        """`text`, converted to the option's type. Raises: argparse.ArgumentTypeError if it is invalid."""
         if self.kind is bool:
             if text.lower() in ("true", "false"):
                 return text.lower() == "true"
@@ -64,7 +64,7 @@ class Option:
 
 
 def of_tasks(attribute: str) -> str:
-    """A default that depends on the task, in words: '4 for VAE0label, 10 for Genwithlabel'."""
+    """The values of an attribute of `Task` for all tasks, as text: '3 for VAE0label, 6 for Genwithlabel'."""
     return ", ".join(f"{getattr(task, attribute):g} for {task.name}" for task in TASKS.values())
 
 
@@ -89,7 +89,7 @@ class TrainConfig:
     epochs: int = option(
         kind=int,
         minimum=1,
-        help="passes over the training images: few give most of the score",
+        help="passes over the training images; a few passes reach most of the score",
     )
     batch_size: int = option(128, kind=int, minimum=1, help="images in a step: 128 suits a CPU")
     lr: float = option(
@@ -104,8 +104,8 @@ class TrainConfig:
         20.0,
         kind=float,
         exclusive=True,
-        help="maximum norm of the gradient, in units of 1/(2 var), to which the loss is proportional; about "
-        "the median norm, since steps of equal length train faster here",
+        help="maximum norm of the gradient, in units of 1/(2 var), the factor of the reconstruction term; "
+        "the default is about the median norm, since steps of similar length train faster here",
     )
     augment: float = option(
         0.0,
@@ -135,7 +135,7 @@ class TrainConfig:
         help="CPU threads. A resumed run takes the number of its first start: with another one its result "
         "would differ in the last bits",
     )
-    seed: int = option(0, kind=int, help="seed of the first weights, the order of images and the noise")
+    seed: int = option(0, kind=int, help="seed of the initial weights, the order of images and the noise")
     warmup_steps: int = 100
     beyond: dict[str, Any] = field(default_factory=dict)  # additions to the submission; empty: none
 
@@ -146,7 +146,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, saved: Any) -> TrainConfig:
-        """The configuration that a checkpoint holds. Raises: LabError if it is invalid."""
+        """The configuration from the dictionary in a checkpoint. Raises: LabError if it is invalid."""
         if not isinstance(saved, dict) or saved.keys() != {entry.name for entry in fields(cls)}:
             raise LabError("it is of another version of the lab, or not a checkpoint of the lab")
         config = cls(**saved)
@@ -226,7 +226,7 @@ def constructor(tree: ast.Module, name: str) -> ast.arguments | None:
 
 
 def constructor_defaults(arguments: ast.arguments) -> dict[str, Any]:
-    """The keyword arguments of a constructor with their default values, those that are plain constants."""
+    """The keyword arguments of a constructor whose default is a constant, with these defaults."""
     named = [*arguments.posonlyargs, *arguments.args]
     pairs = list(zip(named[len(named) - len(arguments.defaults) :], arguments.defaults, strict=True))
     pairs += [(arg, value) for arg, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
@@ -316,7 +316,7 @@ def options_table(sections: dict[str, dict[str, tuple[Option, str]]] | None = No
 
 
 def limits(about: Option) -> str:
-    """The values that an option takes, in words."""
+    """The values that an option accepts, as text."""
     if about.choices:
         return ", ".join(about.choices)
     if about.kind not in (int, float):

@@ -28,7 +28,7 @@ def from_submission(submission: ModuleType, name: str) -> Any:
 
 
 def model_parameters(submission: ModuleType, task: str) -> Mapping[str, inspect.Parameter]:
-    """The parameters of the constructor of a task's model."""
+    """The parameters in the signature of the constructor of a task's model (not its weights)."""
     return inspect.signature(from_submission(submission, TASKS[task].model_class)).parameters
 
 

@@ -34,10 +34,10 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_file(path: Path, data: bytes | str, sync: bool = True) -> None:
-    """Write `data` beside `path` and move it into place. Raises: LabError if it can't be written.
+    """Write `data` atomically: to another file, which is then renamed. Raises: LabError if that fails.
 
     After a crash or on a full disk, `path` is either the old file or the new one, complete. sync: wait until
-    the disk has stored it, so that this is also true after a crash of the machine.
+    the disk has stored the data, so that this is also true after a crash of the machine.
     """
     data = data.encode() if isinstance(data, str) else data
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -29,7 +29,7 @@ def grade_outputs(task: str, outputs: Outputs) -> dict[str, Any]:
 
 
 def score_table(task: str, grade: dict[str, Any]) -> str:
-    """Each term of the score with its value, its points and the most it can give."""
+    """A text table of the score: each term with its points and its maximum, the bonus, the score."""
     terms = score_terms(task, grade)
     head = _(
         "{task} on {dataset} {split}: {images:,} images, latent_dim {latent_dim}, {metrics}",

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-GROUND = 96  # the grey value between the images of a grid
+BACKGROUND = 96  # the grey value between the images of a grid
 
 
 def channels_last(image: np.ndarray) -> np.ndarray:
@@ -31,14 +31,15 @@ def data_uri(png: bytes) -> str:
 def image_grid(images: np.ndarray, columns: int, gap: int = 2, scale: int = 2) -> np.ndarray:
     """A grid of images, filled row by row; the last row may be short.
 
-    images: uint8 [N, H, W] or [N, C, H, W]; gap: pixels between two images, before scaling; scale: the size
-    of a pixel. Returns: uint8 [H', W'] or, in colour, [H', W', C].
+    images: uint8 [N, H, W] or [N, C, H, W]; gap: pixels between two images, before scaling; scale: each
+    pixel is repeated so many times in both directions. Returns: uint8 [H', W'] or, in colour, [H', W', C].
     """
     if images.ndim == 3:
         images = images[:, None]
     n, channels, height, width = images.shape
     rows = -(-n // columns)
-    grid = np.full((channels, rows * (height + gap) + gap, columns * (width + gap) + gap), GROUND, np.uint8)
+    size = (rows * (height + gap) + gap, columns * (width + gap) + gap)
+    grid = np.full((channels, *size), BACKGROUND, np.uint8)
     for i, image in enumerate(images):
         top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
         grid[:, top : top + height, left : left + width] = image

@@ -19,7 +19,7 @@ from vaelab.language import N_, Message
 from vaelab.metrics.fid import GEN_PER_LABEL
 from vaelab.metrics.reconstruction import to_uint8
 
-BATCH = 1000
+BATCH = 1000  # images
 
 
 def encode(model: nn.Module, x: Tensor, labels: Tensor | None, skip_compress: bool = False) -> Tensor:
@@ -28,7 +28,7 @@ def encode(model: nn.Module, x: Tensor, labels: Tensor | None, skip_compress: bo
     Returns: float32 [B, d]. Raises: LabError if the model returns something else.
     """
     if hasattr(model, "compress") and not skip_compress:
-        with autocast(choose_precision("auto", x.device), x.device):  # the search need not be exact
+        with autocast(choose_precision("auto", x.device), x.device):  # refinement needs no full precision
             z = model.compress(x, labels)
     else:
         output = model.encode(x, labels)
@@ -43,12 +43,12 @@ def encode(model: nn.Module, x: Tensor, labels: Tensor | None, skip_compress: bo
 
 
 def decode(model: nn.Module, z: Tensor, labels: Tensor | None, image_shape: tuple[int, ...]) -> np.ndarray:
-    """The images of codes, [B, d], as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
+    """The images of codes z, [B, d]: uint8 [B, *image_shape]. Raises: LabError; see `as_saved`."""
     return as_saved(N_("the output of decode"), model.decode(z, labels), (len(z), *image_shape))
 
 
 def generate_images(model: nn.Module, labels: Tensor, image_shape: tuple[int, ...]) -> np.ndarray:
-    """A new image for each label, as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
+    """A new image for each label, [B]: uint8 [B, *image_shape]. Raises: LabError; see `as_saved`."""
     return as_saved(N_("the output of generate"), generate(model, labels), (len(labels), *image_shape))
 
 
@@ -67,7 +67,7 @@ def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 
 @torch.no_grad()
 def reconstruct(loaded: LoadedModel, dataset, skip_compress: bool, bar: tqdm) -> np.ndarray:
-    """Reconstruct an `MNISTDataset` from the codes of a model. Returns: uint8, of the same shape."""
+    """Encode and decode all images of an `MNISTDataset`. Returns: uint8, of the shape of its images."""
     recons = []
     for batch in dataset.batches(BATCH):
         labels = loaded.labels(batch.labels)

@@ -51,9 +51,10 @@ class Outputs(NamedTuple):
 def write_outputs(
     folder: Path, images: np.ndarray, recon: np.ndarray, gen: np.ndarray, hyperparams: Hyperparams
 ) -> None:
-    """Write the arrays, the pictures `recon.png` and `gen.png`, and last hyperparams.json.
+    """Write the arrays, the pictures `recon.png` and `gen.png`, and, last, hyperparams.json.
 
-    recon.png: rows of originals, each above its reconstructions. gen.png: a row for each label.
+    images, recon: uint8 [N, ...]; gen: uint8 [10, 1000, ...]. recon.png: rows of originals, each above its
+    reconstructions. gen.png: a row for each label.
     """
     write_npy(folder / "recon.npy", recon)
     write_npy(folder / "gen.npy", gen)
@@ -71,7 +72,7 @@ def read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A PNG file as uint8 of `shape`, (H, W) or (3, H, W). Raises: LabError that names the file."""
     mode, about = ("L", N_("8-bit grey")) if len(shape) == 2 else ("RGB", N_("8-bit colour"))
     try:
-        # Pillow warns of suspiciously large images: here that is an error.
+        # Pillow only warns about decompression bombs: here the warning is an error.
         with warnings.catch_warnings(action="error"), Image.open(path) as image:
             kind = Message(
                 "{format} of mode {mode} and size {shape}",

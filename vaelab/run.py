@@ -1,7 +1,7 @@
-"""One run of training, from the options that were given to the files in its folder.
+"""One training run, from the given options to the files in its folder.
 
-`train.py` is its command line; `explore.py` trains the models of its figures with it. The lab's own modules
-are handed in, since this library imports nothing from the floors above it.
+`train.py` is the command line of this module; `explore.py` uses it to train the models of its figures. The
+modules of the lab are arguments (`LabModules`), since `vaelab` does not import them.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def make_config(
 
 
 def clear_run(folder: Path) -> None:
-    """Delete the files of an earlier run beside its `last.pt`, and the outputs made with its model."""
+    """Delete the files of an earlier run, except `last.pt`, and the outputs made with its model."""
     names = ("best.pt", "log.jsonl", "loss_curve.png")
     for path in (*(folder / name for name in names), *folder.glob("epoch_*.pt")):
         path.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
 
 
 def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008
-    """Train into `request.folder`, which this process has locked, or the first of `world`'s processes."""
+    """Train a model and write its files into `request.folder`, which the main process has locked."""
     callbacks = [CALLBACKS[name]() for name in request.callbacks]
     device = world.device(choose_device(request.device))
     with world.connected(device):
@@ -204,7 +204,7 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
                 part.keep_first(config.batch_size)
 
         torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)  # for the first weights
+        torch.manual_seed(config.seed)  # for the initial weights
         model = build_model(lab.submission, config)
         loss_fn = from_submission(lab.submission, "vae_loss")
         trainer = lab.trainer(
@@ -213,7 +213,7 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
         if checkpoint:
             trainer.resume(checkpoint)
         elif world.is_main_process:
-            # Before anything else: from here on the run can be resumed, and a full disk loses no earlier run.
+            # Written first: the run can then be resumed, and if the disk is full, no earlier run is deleted.
             trainer.save("last.pt")
             clear_run(request.folder)
         print(_("data: {source}", source=sets[0].source))

@@ -33,7 +33,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def draw_loss_curve(log: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw a run's log into a PNG file: the loss and its two terms; MSE; SSIM."""
-    from matplotlib.ticker import LogLocator, NullFormatter  # here: it takes a second to import
+    from matplotlib.ticker import LogLocator, NullFormatter  # imported here, since it takes a second
 
     from vaelab.plotting import figure_png, figure_text, new_figure
 

@@ -28,7 +28,7 @@ class Task:
     fid_weight: float = 0.0
     mse_limit: float = 0.1  # an MSE above it gives no points
     fid_limit: float = 10.0  # an FID above it gives no points
-    latent_dim: int = 20
+    latent_dim: int = 20  # default
     aliases: tuple[str, ...] = ()  # spellings found in printed handouts
 
 

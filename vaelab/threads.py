@@ -94,7 +94,7 @@ class SpinControl:
         self.monitor: threading.Thread | None = None
 
     def update(self, share: float) -> None:
-        """Start or end the sleeping team. share: part of the last interval that our threads have waited."""
+        """Start or end the sleeping team. share: fraction of the last interval that our threads waited."""
         if share > BUSY:
             self.quiet = 0
             if self.team is None:
@@ -107,7 +107,7 @@ class SpinControl:
         else:
             self.quiet = 0
 
-    def _watch(self) -> None:
+    def _monitor(self) -> None:
         before = waiting_time()
         while not self.stopped.wait(INTERVAL):
             now = waiting_time()
@@ -116,7 +116,7 @@ class SpinControl:
 
     def __enter__(self) -> SpinControl:
         if self.gomp is not None and Path("/proc/self/schedstat").exists() and available_processors() > 1:
-            self.monitor = threading.Thread(target=self._watch, daemon=True)
+            self.monitor = threading.Thread(target=self._monitor, daemon=True)
             self.monitor.start()
         return self
 
@@ -139,7 +139,7 @@ class PaceMonitor:
         self.fastest, self.slow, self.noted = float("inf"), 0, False
 
     def update(self, seconds: float) -> str | None:
-        """Add the seconds of a step. Returns: once in a training, a note that the machine is busy."""
+        """Record a step's duration, in seconds. Returns: a note if the machine is busy, once; else None."""
         self.fastest = min(self.fastest, seconds)
         self.slow = self.slow + 1 if seconds > self.FACTOR * self.fastest else 0
         if self.noted or self.slow < self.PATIENCE:

@@ -19,7 +19,7 @@ from vaelab.data.options import add_data_dir_option, add_dataset_option, add_spl
 
 
 def share(text: str) -> tuple[int, int]:
-    """`K/N`, for `argparse`. Raises: ArgumentTypeError."""
+    """(K, N) of the text 'K/N', for `argparse`. Raises: ArgumentTypeError if K is not from 1 to N."""
     k, _, n = text.partition("/")
     if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
         raise argparse.ArgumentTypeError(f"expected K/N with K from 1 to N, as 3/10, got '{text}'")

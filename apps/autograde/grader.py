@@ -43,7 +43,7 @@ COPY_QUANTILE, MAX_COPIES = 0.005, 0.05
 
 
 class StepFailed(Exception):  # noqa: N818
-    """A step that returned nothing to grade: its status and, as the text, the reason."""
+    """A step has no valid result. `status`: the status of the grade; the text of the error: the reason."""
 
     def __init__(self, status: str, why: str) -> None:
         super().__init__(why)
@@ -65,9 +65,10 @@ class Steps:
     def run(
         self, step: str, task: str, folder: Path, arrays: dict[str, np.ndarray], batches: list[int]
     ) -> np.ndarray:
-        """The array that a step computes from `arrays`, in batches of these sizes; checked.
+        """Run one step in a sandbox. Returns: the array that it computed from `arrays`.
 
-        Raises: StepFailed.
+        batches: the sizes of the batches. Raises: StepFailed if there is no result, or its dtype or shape is
+        wrong.
         """
         n = len(next(iter(arrays.values())))
         item = 4 * PIXELS if step == "encode" else int(np.prod(self.image_shape))  # maximum bytes
@@ -144,7 +145,7 @@ class Grader:
         A grade has the keys `status` and `reason`, `flags` (sentences), `seconds`, and where the status is ok
         `ssim`, `mse`, `fid`, `latent_dim`, `bonus`, `score` and `score_uncapped`.
         """
-        # One step after the other: two steps that run at once might find a way to communicate.
+        # One step after the other: two steps that run at the same time could perhaps communicate.
         results = {task: self.grade_task(task, folder, seed) for task in TASKS}
         pictures = {task: picture for task, (_, picture) in results.items() if picture is not None}
         return {task: grade for task, (grade, _) in results.items()}, pictures

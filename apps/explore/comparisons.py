@@ -19,7 +19,7 @@ from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import score as compute_score
 from vaelab.plotting import figure_text, new_figure, show_images
 
-COLOUR_EPOCHS = 50  # on a part of CIFAR-10; fewer are enough on the whole
+COLOUR_EPOCHS = 50  # for a part of CIFAR-10; all of CIFAR-10 needs fewer
 COLOUR_MODELS = {
     "MLP, MNIST's sizes": {"arch": "mlp", "activation": "relu", "hidden_dim": 400, "latent_dim": 20},
     "MLP, wider": {"arch": "mlp", "activation": "relu", "hidden_dim": 1600, "latent_dim": 100},
@@ -38,8 +38,8 @@ def classes(context: ExploreContext) -> None:
     for prior in ("standard", "class_mean", "learned"):
         model = context.trained(f"classes-{prior}", 2, **options, prior=prior)
         values, gen = score_model(context, model, valid)
-        seen, _features = classify(classifier, gen.reshape(-1, *gen.shape[2:]))
-        accuracy = float(np.mean(seen.numpy() == np.arange(10).repeat(gen.shape[1])))
+        predicted, _features = classify(classifier, gen.reshape(-1, *gen.shape[2:]))
+        accuracy = float(np.mean(predicted.numpy() == np.arange(10).repeat(gen.shape[1])))
         rows.append({"prior": prior, **values, "label accuracy": accuracy})
         samples.append(np.concatenate(gen[:, :10]))
     figure = new_figure(13, 4.9)

@@ -92,7 +92,7 @@ class ExploreContext:
     # --- Models ---
 
     def trained(self, name: str, epochs: int, seed: int | None = None, **options: Any) -> LoadedModel:
-        """A model with the options of `PLAIN` and `options`. It is trained if that was not done before."""
+        """A model with the options of `PLAIN` and `options`; trained now, unless there is one from before."""
         seed = self.settings.seed if seed is None else seed
         epochs = self.settings.epochs or epochs * (DIGITS_FACTOR if self.dataset == "digits" else 1)
         folder = make_folder(self.root / "models" / f"{self.dataset}-{name}-epochs{epochs}-seed{seed}")
@@ -136,7 +136,7 @@ class ExploreContext:
         return self.given or [self.trained("d2", 20, latent_dim=2), self.trained("d20", 10, latent_dim=20)]
 
     def after_epoch(self, model: LoadedModel, epoch: int) -> LoadedModel | None:
-        """The same model after an earlier epoch; None if that was not kept."""
+        """The same model after an earlier epoch; None if no checkpoint of that epoch was kept."""
         path = model.path.with_name(f"epoch_{epoch:03d}.pt")
         return self._load(path, model.name, load_checkpoint(path)) if path.exists() else None
 

@@ -55,7 +55,10 @@ def first_and_last(context: ExploreContext, model: LoadedModel) -> list[LoadedMo
 
 
 def vae_of(context: ExploreContext, latent_dim: int, epochs: int) -> LoadedModel:
-    """The VAE to draw. Raises: LabError if its latent_dim is another one, or it is conditional."""
+    """The model of `--checkpoint_path`, or a trained VAE.
+
+    Raises: LabError if its latent_dim is another one, or it is conditional.
+    """
     model = context.given_or(f"d{latent_dim}", epochs, latent_dim=latent_dim)
     if model.latent_dim != latent_dim or model.task.conditional:
         raise LabError(
@@ -79,9 +82,9 @@ def line(context: ExploreContext) -> None:
     models = first_and_last(context, vae_of(context, 1, 20))
     z = torch.linspace(-3, 3, n, device=context.device)[:, None]  # [n, 1]
     figure = new_figure(12, 0.75 + 0.75 * len(models))
-    axes_of = figure.subplots(len(models), 1, squeeze=False, sharex=True)[:, 0]
+    axes_list = figure.subplots(len(models), 1, squeeze=False, sharex=True)[:, 0]
     rows = []
-    for axes, model in zip(axes_of, models, strict=True):
+    for axes, model in zip(axes_list, models, strict=True):
         images = context.decode(model, z)
         half = 3 / (n - 1)  # half the width of an image, which is centred on its z
         show_images(
@@ -154,8 +157,8 @@ def scatter(context: ExploreContext) -> None:
                 for (x, y), label in zip(points, labels, strict=True)
             ]
     figure = new_figure(5 * len(panels), 5.2)
-    axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, title, points) in zip(axes_of, panels, strict=True):
+    axes_list = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, title, points) in zip(axes_list, panels, strict=True):
         show_codes(axes, points, labels, title)
         axes.set(xlabel=f"{figure_text(name)} 1", ylabel=f"{figure_text(name)} 2")
     context.save(figure, rows, summary, points=len(chosen))
@@ -192,9 +195,9 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> f
 
 def balance(context: ExploreContext) -> None:
     """Draw the codes and the samples of VAEs with a very small, a very large and a usual var."""
-    # The weight of reconstruction is 1 / (2 var): at 1e-6 the KL term has almost none, at 1e6 reconstruction
-    # has almost none. It must not be zero: with the KL term alone the decoder gets no gradient. The gradient
-    # is clipped in units of 1 / (2 var), hence the larger limit at 1e6.
+    # Reconstruction has the weight 1 / (2 var), the KL term the weight 1: at var = 1e-6 the KL term is
+    # negligible, at 1e6 reconstruction is. Its weight must not be 0: the decoder has no other gradient.
+    # The gradient is clipped in units of 1 / (2 var), hence the larger limit at 1e6.
     both = N_("var 0.5 (both)")
     models = {
         N_("var 1e-6 (reconstruction dominates)"): context.trained("d2-recon", 20, latent_dim=2, var=1e-6),
@@ -303,7 +306,7 @@ def show_pairs(context: ExploreContext, axes: Axes, model: LoadedModel, valid: A
 
 def codes(context: ExploreContext) -> None:
     """Draw samples and interpolations of an autoencoder and of a VAE."""
-    # With a var near zero the loss is reconstruction alone: this VAE is an autoencoder.
+    # With a var near zero the KL term is negligible: this VAE is an autoencoder.
     autoencoder = context.trained("d10-recon", 10, latent_dim=10, var=1e-6)
     vae = context.given_or("d10", 10, latent_dim=10)
     valid = context.data("valid")

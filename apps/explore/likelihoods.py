@@ -35,7 +35,7 @@ PUBLISHED = [
 PUBLISHED_EPOCHS, SEEDS = 10, 3
 # The network of that table: 784-400-400-d with ReLU.
 PUBLISHED_MODEL = {"hidden_layers": 2, "activation": "relu"}
-# Ten epochs are few. More and smaller steps than with train.py's defaults keep more latents in use.
+# Ten epochs are few. More and smaller steps than with train.py's defaults keep more latents active.
 PUBLISHED_TRAINING = {"batch_size": 32, "lr": 1e-3}
 
 
@@ -51,7 +51,7 @@ def prior_mean(model: LoadedModel, labels: Tensor) -> Tensor | None:
 
 
 def log_likelihood(model: LoadedModel) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function (recon, x) to log p(x|z) of the model's loss. Raises: LabError if it is none."""
+    """The function (recon, x) to log p(x|z). Raises: LabError if the model's loss is no log-likelihood."""
     recon = model.config.beyond.get("recon", "mse")
     if recon == "ssim_mse":
         raise LabError(
@@ -78,7 +78,7 @@ def observation_model(model: LoadedModel) -> str:
 
 
 def training_pixels(model: LoadedModel, dataset: MNISTDataset) -> Tensor:
-    """All images as the model's loss gets them, [N, ...]; binarized once, with a fixed seed."""
+    """The images that the model's loss is computed on, [N, ...]; if binarized, with a fixed seed."""
     generator = torch.Generator().manual_seed(BINARIZE_SEED)
     x = binarize(dataset.images.cpu().float() / 255, model.config.pixels, generator)
     return x.to(dataset.images.device)

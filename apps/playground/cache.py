@@ -30,7 +30,7 @@ class ModelCache:
     """The models of some checkpoints, loaded when they are first used.
 
     Attributes: `names`, of the checkpoints that could be loaded; `refused`, the names of the others with
-    the reason. The session of the first model is made at once, since the page opens with it.
+    the reason. The session of the first model is made in the constructor: the page opens with it.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ def make_cache(args: argparse.Namespace) -> ModelCache:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the checkpoints and serve the page until Ctrl+C."""
     args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     from apps.playground.page import Page, import_gradio
     from apps.playground.rendering import PageRenderer
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vaelab.cli import LabError
 
-INK_THRESHOLD = 32  # darker pixels are outside a digit's bounding box
+INK_THRESHOLD = 32  # darker pixels do not count as part of a digit
 MAX_SIDE = 2000  # pixels
 
 
@@ -39,7 +39,10 @@ def normalize_drawing(
 
 
 def centred_start(mass: np.ndarray, size: int) -> int:
-    """The index, in `size` pixels, for `mass` to start at, so that its centre of mass is in the middle."""
+    """The start index that puts the centre of mass of `mass` at the middle of `size` pixels.
+
+    mass: [n], the sum of the drawing's pixels in each row or column.
+    """
     centre = (mass * np.arange(len(mass))).sum() / max(mass.sum(), 1)
     return int(np.clip(round(size / 2 - centre), 0, size - len(mass)))
 

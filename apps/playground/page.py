@@ -110,7 +110,7 @@ class Page:
             preprocess=False,  # the renderer checks the values, with its own messages
             trigger_mode="always_last",  # of the events during a call, only the last one is handled
             show_progress="hidden",
-            queue=False,  # a call takes milliseconds, and the queue would take as many again
+            queue=False,  # a call takes milliseconds, which the queue would double
         )
         if updated:
             event.then(None, changes, list(updated), js="(changes) => changes", show_progress="hidden")
@@ -199,7 +199,7 @@ class Page:
         self.wire("decode", triggers, self.renderer.decode, [self.model, index, label, *sliders], out)
 
     def start(self, name: str, index: Any) -> tuple[list, str]:
-        """The properties of the sliders and of the label for an image's code, and that code decoded."""
+        """The properties of the sliders and the label for an image's code; the HTML of the decoded code."""
         session, i = self.renderer.image(name, index)
         changes: list[dict] = [{"visible": False}] * SLIDERS
         values = [float(session.codes[i, latent]) for latent in session.latent_order[:SLIDERS]]
@@ -244,7 +244,7 @@ class Page:
         self.wire("interpolate", triggers, self.renderer.interpolate, [self.model, weight, *ends], out)
 
     def compare_tab(self) -> None:
-        """The same image and the same label with several models."""
+        """Compare several models on the same image and the same label."""
         gr, names = self.gr, self.renderer.cache.names
         with self.controls():
             chosen = gr.Dropdown(names, value=names[:2], multiselect=True, label=_("Checkpoints"))

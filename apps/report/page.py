@@ -32,7 +32,7 @@ class Section:
     class_word: str  # digit or class
     metrics: str  # ssim, mse and, if there is one, fid
     warning: str  # that the data is not MNIST, or empty
-    notes: list[str]  # printed by grade.py beside the table
+    notes: list[str]  # printed by grade.py below the table
     tables: list[str]  # of the extended metrics, as printed by grade.py
     terms: list[ScoreTerm]
     cap: float

@@ -1,7 +1,7 @@
 """The files of a run that the report shows: log.jsonl, samples/ and config.json.
 
-All of them are a user's and untrusted: they are read within limits, numbers are checked, and pictures are
-decoded and encoded again.
+All of them come from a user and are not trusted: they are read within limits, numbers are checked, and
+pictures are decoded and encoded again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The blanks of submission.py: their TODOs, and the solution blocks that they replace."""
+"""The blanks of submission.py: the text of each TODO, and finding the solution that it replaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vaelab.cli import LabError, wrap
 from vaelab.language import N_, _
 
 HANDOUT = N_("docs/handout.md")  # translated: each language has its own
-WIDTH = 105  # of the lines of a TODO
+WIDTH = 105  # maximum length of a line of a TODO, in characters
 
 
 class Blank(NamedTuple):

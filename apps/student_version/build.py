@@ -39,9 +39,9 @@ SHIPPED = [
     *("playground.py", "scripts/install.sh", "scripts/quickstart.sh"),
     *("tests/conftest.py", "tests/unit/test_submission.py", "tests/unit/test_metrics.py"),
 ]
-# All Python files and templates of these folders, except `KEPT_BACK`.
+# All Python files and templates of these folders, except those in `EXCLUDED`.
 SHIPPED_FOLDERS = ["vaelab", "apps/report", "apps/selfcheck", "apps/playground"]
-KEPT_BACK = ["vaelab/sweep_results.py"]
+EXCLUDED = ["vaelab/sweep_results.py"]
 # Shipped if they exist.
 OPTIONAL = [
     *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
@@ -156,7 +156,7 @@ def files_to_ship() -> dict[str, Path]:
         for pattern in ("*.py", "*.html", "*.css", "*.js")
         for path in (REPO / folder).rglob(pattern)
     ]
-    names = {*SHIPPED, *folders, "apps/__init__.py"} - set(KEPT_BACK)
+    names = {*SHIPPED, *folders, "apps/__init__.py"} - set(EXCLUDED)
     files = {name: REPO / name for name in sorted(names)}
     files |= {
         str(path.relative_to(REPO)): path

@@ -32,7 +32,7 @@ def layers(tested: SubmissionUnderTest) -> None:
 
 
 def encode(tested: SubmissionUnderTest) -> None:
-    """`encode` must return mu and logvar, which depend on their own image alone and can be negative."""
+    """`encode` must return mu and logvar, which depend only on their image and can be negative."""
     model, x = tested.model("VAE").eval(), tested.x[:B]
     mu, _ = check_encode(model, x, None)
     if not torch.equal(mu, model.encode(x)[0]):
@@ -53,7 +53,7 @@ def encode(tested: SubmissionUnderTest) -> None:
 
 
 def decode(tested: SubmissionUnderTest) -> None:
-    """`decode` must return images in [0, 1], which depend on their own code alone."""
+    """`decode` must return images in [0, 1], which depend only on their code."""
     model, z = tested.model("VAE").eval(), torch.randn(B, D)
     images = model.decode(z)
     check_tensor(N_("the output of decode"), images, (B, 28, 28))
@@ -301,7 +301,7 @@ def generate(tested: SubmissionUnderTest) -> None:
         )
 
 
-# --- All of them --------------------------------------------------------------------------------
+# --- The device ---------------------------------------------------------------------------------
 
 
 def device(tested: SubmissionUnderTest) -> None:
@@ -319,6 +319,6 @@ def device(tested: SubmissionUnderTest) -> None:
         except (RuntimeError, NotImplementedError) as error:
             if "device" in str(error):
                 raise
-            continue  # the code reads values, which meta tensors don't have: this check can't judge it
+            continue  # the code needs values, which meta tensors don't have: it can't be checked in this way
         if any(value.device.type != "meta" for value in outputs):
             raise CheckFailed("wrong device: an output is on another device than the input", DEVICE_HINT)

@@ -12,14 +12,14 @@ from vaelab.data.torchvision_sets import torchvision_class
 
 CIFAR10_SIZE = 32
 CIFAR10_FOLDER = "cifar-10-batches-py"  # the folder that torchvision unpacks
-CIFAR10_KEYS = ("train_images", "train_labels", "test_images", "test_labels")  # of an .npz with a part of it
+CIFAR10_KEYS = ("train_images", "train_labels", "test_images", "test_labels")  # the arrays in cifar10*.npz
 
 
 def read_cifar10(folder: Path) -> dict[str, Arrays]:
-    """CIFAR-10 from a file cifar10*.npz, which may contain a part of it, or as torchvision unpacks it.
+    """The three splits of CIFAR-10, from a file cifar10*.npz or from torchvision's cifar-10-batches-py/.
 
-    The .npz contains train_images, train_labels, test_images and test_labels, images as uint8 [N, 32, 32, 3].
-    Raises: LabError that names the fault.
+    The .npz contains train_images, train_labels, test_images and test_labels, images as uint8 [N, 32, 32, 3],
+    and may be a part of CIFAR-10. Raises: LabError if the data can't be read, or has other types or shapes.
     """
     files = sorted(folder.glob("cifar10*.npz"))
     path = files[0] if files else folder / CIFAR10_FOLDER

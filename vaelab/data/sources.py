@@ -18,7 +18,7 @@ from vaelab.language import Message
 
 
 def download_splits(dataset: str) -> dict[str, Arrays]:
-    """Download `dataset` and read its splits. `ROOT` must exist; a download that fails leaves nothing there.
+    """Download `dataset` and read its splits. `ROOT` must exist; a failed download leaves no files in it.
 
     Raises: SourceUnavailableError if it can't be downloaded.
     """
@@ -39,10 +39,10 @@ def contains(folder: Path, dataset: str) -> bool:
 
 
 def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
-    """The folder with the files of `dataset`, if there is one.
+    """The folder that contains the files of `dataset`; None if there is none.
 
-    A `data_dir` that the user names must contain them, directly or in torchvision's layout
-    (`MNIST/raw/`). Raises: LabError if it doesn't.
+    data_dir: the folder that the user has named, or None. Raises: LabError if it does not contain the files,
+    neither directly nor in torchvision's layout (`MNIST/raw/`).
     """
     inside = layout(dataset)
     folders = raw_folders(dataset)

@@ -32,7 +32,7 @@ def present_splits(dataset: str) -> list[str]:
 
 
 def save_splits(dataset: str, arrays: dict[str, Arrays]) -> None:
-    """Write the splits that are not there yet: all of them at once, or none.
+    """Write the missing splits. If dataset/<name>/ does not exist, all three appear at once.
 
     An existing split is kept: course staff may have provided it.
     """
@@ -50,7 +50,7 @@ def save_splits(dataset: str, arrays: dict[str, Arrays]) -> None:
 
 
 def load_split(dataset: str, split: str) -> Arrays:
-    """Read one prepared split. Raises: LabError that names the file if it isn't whole."""
+    """The images and labels of a prepared split. Raises: LabError if its file is damaged or wrong."""
     path = split_path(dataset, split)
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -89,11 +89,11 @@ def load_split(dataset: str, split: str) -> Arrays:
 def prepare(
     dataset: str = "auto", data_dir: str | Path | None = None, splits: Sequence[str] | None = None
 ) -> tuple[str, str]:
-    """Make sure that `splits` are prepared. Returns: (the data's name, a line that says where it is from).
+    """Prepare `splits` if they are missing. Returns: (name of the data set, a line that says its source).
 
-    The sources in order: the prepared split; the idx files in `data_dir` (default: what the variable
-    VAE_LAB_DATA names) or in dataset/raw/; a download; and, for `auto` alone, scikit-learn's digits.
-    Where some splits were handed out and there are no idx files, `splits` = None is content with those.
+    The sources in order: the prepared split; the idx files in `data_dir` (default: the folder in the variable
+    VAE_LAB_DATA) or in dataset/raw/; a download; and, only for `auto`, scikit-learn's digits.
+    splits: None for all three; or, if some are prepared and there are no idx files, for those that are.
     Raises: LabError if `dataset` is not available, or its idx files are invalid.
     """
     data_dir = data_dir or os.environ.get(DATA_DIR_VARIABLE)

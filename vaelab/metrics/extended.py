@@ -20,7 +20,8 @@ QUANTILES = (0.01, 0.1, 0.5, 0.9)  # of the distances to the nearest training im
 def extended(outputs: Outputs, train_set) -> dict[str, Any]:
     """Metrics of the generated images that are not part of the score, each with its value for real images.
 
-    outputs: of a split that neither the model nor the classifier was trained on. train_set: `MNISTDataset`.
+    outputs: of a split that neither the model nor the classifier was trained on. train_set: the
+    `MNISTDataset` of the split `train`.
     """
     images, labels, recon, gen, _ = outputs
     train, classifier = train_set.images.numpy(), load_classifier(train_set)

@@ -14,7 +14,7 @@ GEN_PER_LABEL = 1000  # generated images of each label, for the FID
 def fid(generated: np.ndarray, images: np.ndarray, labels: np.ndarray) -> list[float]:
     """The simplified Frechet distance of each class, on pixels.
 
-    generated: uint8 [10, M, H, W], generated[y] having the label y; images: uint8 [N, H, W]; labels: [N].
+    generated: uint8 [10, M, H, W], where generated[y] has the label y; images: uint8 [N, H, W]; labels: [N].
     Returns: a distance for each label; the score uses their mean.
     Raises: LabError if a label has no real image.
 

@@ -12,9 +12,9 @@ from vaelab.metrics.score import score, score_terms
 from vaelab.tasks import TASKS
 
 DECIMALS = {"ssim": 4, "mse": 5, "fid": 2, "latent_dim": 0}  # in sentences
-TENTH = 0.1  # of the points that a term lacks to its maximum: the change by which the terms are compared
+TENTH = 0.1  # the terms are compared by this change: a tenth of the points that are missing to the maximum
 MIN_POINTS = 1e-9  # smaller differences are rounding errors
-DIMENSIONS = 8  # the step of latent_dim, if it is larger than that
+DIMENSIONS = 8  # the small step of latent_dim; 1 if latent_dim is not larger than 8
 
 
 class Sensitivity(NamedTuple):
@@ -78,7 +78,7 @@ def small_step(key: str, value: float) -> tuple[str, float]:
 
 
 def tenth_better(task: str, grade: dict[str, Any], key: str) -> float:
-    """The value of `key` at which its term lacks a tenth fewer points to its maximum."""
+    """The value of `key` that gains a tenth of the points that its term is below its maximum."""
     if key == "latent_dim":
         return grade[key] - max(1, round(TENTH * grade[key]))
     _formula, points, max_points = score_terms(task, grade)[list(DECIMALS).index(key)]
