@@ -73,7 +73,9 @@ def test_figures_have_chinese_text_where_a_font_has_it(
 ) -> None:
     log = read_log(main_job / "outputs/VAE0label/log.jsonl")
     needed = frozenset("轮次")
-    if plotting.find_font(needed) is not None:
+    if (font := plotting.find_font(needed)) is not None:
+        assert "Last" not in font
+        assert plotting.find_font(frozenset("\U000f0000")) is None  # a character of no font
         assert plotting.figure_text("epoch") == "轮次"
         draw_loss_curve(log, tmp_path / "curve.png")
     monkeypatch.setattr(plotting, "find_font", lambda needed: plotting.warn_once())
