@@ -262,8 +262,9 @@ class Trainer:
             if recon is None:
                 with autocast(self.config.precision, self.device):
                     recon = self.model(x, labels)[0]  # [B, 28, 28]
-            saved = to_uint8(recon).float() / 255  # [B, 28, 28]
-            quality = torch.stack([metric(saved, batch.images[rows]).mean() for metric in (mse, ssim)])
+            saved, images = to_uint8(recon), batch.images[rows]  # uint8 and float32 [B, 28, 28]
+            quality = [mse(saved, to_uint8(images)).mean(), ssim(saved.float() / 255, images).mean()]
+            quality = torch.stack(quality)
             sums += torch.cat([terms, quality]) * count
         means = self.world.sum(sums) / len(self.valid_set)
         return dict(zip((*TERMS, *QUALITY), means.tolist(), strict=True))

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vaelab.archives import (
+    ARCHIVES,
+    OTHER_ARCHIVES,
     Member,
     archive_members,
     file_member,
@@ -167,6 +169,9 @@ def find_submission(files: dict[PurePosixPath, Member], hand_in: HandIn) -> Pure
         names = ", ".join(str(path) for path in list(files)[:5])
         text = N_("there is no submission.py (found: {names})") if names else N_("there is no submission.py")
         hand_in.messages.append(Message(text, names=names))
+        if any(path.name.lower().endswith(OTHER_ARCHIVES) for path in files):
+            text = N_("of archives, only {kinds} can be read")
+            hand_in.messages.append(Message(text, kinds=", ".join(ARCHIVES)))
         return None
     nearest = min(len(path.parts) for path in found)
     best = [path for path in found if len(path.parts) == nearest]

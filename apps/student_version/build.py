@@ -5,8 +5,9 @@
 
 Each answer in submission.py, between `# BEGIN SOLUTION n` and `# END SOLUTION n`, is replaced by a TODO and a
 `NotImplementedError`. The files of `SHIPPED` and `SHIPPED_FOLDERS` are copied unchanged; a new file elsewhere
-is not shipped until it is listed. The build fails if a shipped file contains a line of a solution, or imports
-a module of the lab that is not shipped. `manifest.json` has the sha256 of every file except submission.py.
+is not shipped until it is listed. The build fails if a shipped file contains a line of a solution, computes a
+piece of one in another way (`leaks.py`), or imports a module of the lab that is not shipped. `manifest.json`
+has the sha256 of every file except submission.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from apps.student_version.blanks import BLANKS, find_blocks, without_solutions
+from apps.student_version.leaks import check_no_piece
 from vaelab.cli import LabError, Parser
 from vaelab.files import make_folder, read_json, write_file, write_json
 from vaelab.language import _
@@ -41,7 +43,8 @@ SHIPPED = [
 ]
 # All Python files and templates of these folders, except those in `EXCLUDED`.
 SHIPPED_FOLDERS = ["vaelab", "apps/report", "apps/selfcheck", "apps/playground"]
-EXCLUDED = ["vaelab/sweep_results.py"]
+# likelihood.py has functions that are answers of blank 2.3.
+EXCLUDED = ["vaelab/sweep_results.py", "vaelab/metrics/likelihood.py"]
 # Shipped if they exist.
 OPTIONAL = [
     *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
@@ -195,6 +198,7 @@ def build(folder: Path, dataset: str | None) -> int:
     solved = (REPO / "submission.py").read_text(encoding="utf-8")
     write_file(folder / "submission.py", without_solutions(solved))
     check_no_solution(folder, solved)
+    check_no_piece(folder, solved)
     check_imports(folder)
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)}
     write_json(folder / "manifest.json", {"lab": LAB, "files": hashes})

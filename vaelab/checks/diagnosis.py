@@ -1,7 +1,7 @@
 """Finds the mistake that explains a wrong value of `vae_loss`.
 
 A wrong term is compared with the values that each known mistake, and each pair of them, would give. The right
-values come from `torch.distributions`.
+values come from quadrature, so that no formula of the answer is shipped.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
 
 from vaelab.language import N_, Message
+from vaelab.metrics.latents import gaussian_kl
 
 
 class CheckFailed(Exception):  # noqa: N818  # a result of the check, not an error of this program
@@ -43,23 +44,25 @@ class CheckFailed(Exception):  # noqa: N818  # a result of the check, not an err
 
 
 class LossCase(NamedTuple):
-    """Arguments of `vae_loss`: recon, x [B, 28, 28]; mu, logvar [B, d]."""
+    """Arguments of `vae_loss`: recon, x [B, 28, 28]; mu, logvar [B, d]. And sigma, [B, d], of that logvar."""
 
     recon: Tensor
     x: Tensor
     mu: Tensor
     logvar: Tensor
     var: float
+    sigma: Tensor
 
 
-def loss_cases() -> list[LossCase]:
+def loss_cases(seed: int = 0) -> list[LossCase]:
     """Two random cases, with sizes and variances for which no two mistakes give the same values."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     cases = []
     for batch, latent_dim, var in ((5, 3, 0.35), (7, 4, 0.8)):
         recon, x = 0.1 + 0.8 * torch.rand(2, batch, 28, 28, generator=generator)
         mu, logvar = torch.randn(2, batch, latent_dim, generator=generator)
-        cases.append(LossCase(recon, x, mu, logvar, var))
+        sigma = logvar.exp().sqrt()
+        cases.append(LossCase(recon, x, mu, logvar, var, sigma))
     return cases
 
 
@@ -83,13 +86,13 @@ SIGN = N_(
 def kl_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
     """(mistake, hint, KL of each latent [B, d]) for each formula; the first is the right one."""
     mu, logvar = case.mu, case.logvar
-    prior = Normal(torch.zeros_like(mu), torch.ones_like(mu))
+    prior = Normal(torch.zeros_like(mu), torch.ones_like(mu), validate_args=False)
 
     def kl(std: Tensor) -> Tensor:
-        return kl_divergence(Normal(mu, std, validate_args=False), prior)
+        return gaussian_kl(Normal(mu, std, validate_args=False), prior)
 
     shrink = N_("What keeps sigma from shrinking to zero?")
-    right = kl(logvar.div(2).exp())
+    right = kl(case.sigma)
     yield "", "", right
     yield N_("logvar used as std"), LOGVAR, kl(logvar.abs())
     yield N_("logvar used as log sigma, not log sigma^2"), LOGVAR, kl(logvar.exp())
@@ -116,7 +119,7 @@ def kl_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
     )
     yield N_("the logarithm missing"), shrink, right + logvar / 2
     yield N_("the logarithm with the wrong sign"), shrink, right + logvar
-    reverse = kl_divergence(prior, Normal(mu, logvar.div(2).exp()))
+    reverse = gaussian_kl(prior, Normal(mu, case.sigma))
     yield (
         N_("the arguments of the KL divergence swapped"),
         N_("KL(q || p) is not KL(p || q): which of the two is in the ELBO?"),
@@ -230,9 +233,9 @@ def join_hints(hints: Sequence[str]) -> Message:
     return Message("{first}. {second}.", first=first, second=rest[0])
 
 
-def check_term(term: str, values: list[float]) -> None:
-    """Raise CheckFailed if a term of the loss is wrong. values: the term for each of `loss_cases()`."""
-    candidates = [list(wrong_values(case, term)) for case in loss_cases()]
+def check_term(term: str, values: list[float], cases: list[LossCase] | None = None) -> None:
+    """Raise CheckFailed if a term of the loss is wrong. values: it for each of `cases` (`loss_cases()`)."""
+    candidates = [list(wrong_values(case, term)) for case in cases or loss_cases()]
     for same in zip(*candidates, strict=True):
         if all(close(value, candidate[2]) for value, candidate in zip(values, same, strict=True)):
             names, hints, _ = same[0]

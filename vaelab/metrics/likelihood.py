@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from tqdm import tqdm
 
-from vaelab.metrics.reconstruction import cross_entropy, mse
+from vaelab.metrics.reconstruction import cross_entropy
 
 
 def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -29,7 +29,8 @@ def log_cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
 
 def log_gaussian(recon: Tensor, x: Tensor, var: float) -> Tensor:
     """log p(x|z) for p(x|z) = N(recon, var I), as in `vae_loss`. recon, x: [B, ...]. Returns: [B], nats."""
-    return -0.5 * x[0].numel() * (mse(recon, x) / var + math.log(2 * math.pi * var))
+    error = (recon - x).square().flatten(1).mean(dim=1)  # [B]
+    return -0.5 * x[0].numel() * (error / var + math.log(2 * math.pi * var))
 
 
 def log_weights(

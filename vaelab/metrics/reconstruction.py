@@ -23,9 +23,15 @@ def to_float(images: np.ndarray) -> Tensor:
 # --- Reconstruction -----------------------------------------------------------------------------
 
 
-def mse(x: Tensor, y: Tensor) -> Tensor:
-    """The MSE of each image, a mean over its pixels. x, y: float [B, ...] in [0, 1]. Returns: [B]."""
-    return (x - y).square().flatten(1).mean(dim=1)
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the pixels of (a / 255 - b / 255)^2, an image each. a, b: uint8 [B, ...]. Returns: [B].
+
+    For images as they are saved and scored: it has no gradient. Raises: TypeError for other types.
+    """
+    if a.dtype != torch.uint8 or b.dtype != torch.uint8:
+        raise TypeError(f"mse expects uint8 images, got {a.dtype} and {b.dtype}")
+    difference = a.int() - b.int()
+    return difference.square().flatten(1).sum(dim=1) / (255**2 * a[0].numel())
 
 
 def cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
@@ -76,7 +82,7 @@ def reconstruction(recon: np.ndarray, images: np.ndarray, chunk: int = 1000) -> 
     """`mse` and `ssim` of uint8 images [N, ...] against the originals, in float64, averaged over all."""
     sums = np.zeros(2)
     for i in range(0, len(images), chunk):
-        a, b = (torch.from_numpy(array[i : i + chunk]).double() / 255 for array in (recon, images))
-        sums += [mse(a, b).sum().item(), ssim(a, b).sum().item()]
+        a, b = (torch.from_numpy(array[i : i + chunk]) for array in (recon, images))
+        sums += [mse(a, b).double().sum().item(), ssim(a.double() / 255, b.double() / 255).sum().item()]
     mean_mse, mean_ssim = (sums / len(images)).tolist()
     return {"mse": mean_mse, "ssim": mean_ssim}
