@@ -327,7 +327,7 @@ found = []
 for path in [*pathlib.Path("vaelab").rglob("*.py"), *pathlib.Path().glob("*.py")]:
     name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
     if name in ("submission", "playground"): continue
-    for key, function in vars(importlib.import_module(name)).items():
+    for key, function in list(vars(importlib.import_module(name)).items()):
         if not inspect.isfunction(function) or function.__module__ != name: continue
         for arguments, wanted in (((mu, logvar), kl), ((recon, x), error), ((recon, x, 1.0), error)):
             inputs = [a.clone().requires_grad_() if torch.is_tensor(a) else a for a in arguments]
