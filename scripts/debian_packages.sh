@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install Debian packages, as root. Without arguments: all that some tests need, and skip without.
-#   bash scripts/debian_packages.sh               # bubblewrap, a browser, SLURM
+#   bash scripts/debian_packages.sh               # bubblewrap, a browser, SLURM, a Chinese font
 #   bash scripts/debian_packages.sh bubblewrap    # what grading needs
 set -euo pipefail
 packages=("$@")

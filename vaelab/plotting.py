@@ -17,8 +17,9 @@ from PIL import Image
 
 from vaelab.cli import markdown
 from vaelab.images import image_grid
-from vaelab.language import _, fill
+from vaelab.language import N_, _, fill
 
+PROBE = N_("nats per image (valid: at z = mu)")  # a text whose characters a font must have
 DEFAULT_FONT = "DejaVu Sans"  # matplotlib's own
 COLOURS = 256  # in the palette of a figure's PNG file, which is a third of the size of one in full colour
 
@@ -72,7 +73,8 @@ def find_font(needed: frozenset[str]) -> str | None:
     """The name of a font that has the characters. None, after a line on stderr, if there is none."""
     paths = {font.fname for font in font_manager.fontManager.ttflist}
     for path in sorted(paths) + sorted(set(font_manager.findSystemFonts()) - paths):
-        if needed <= characters(path):
+        # "Last Resort" has a box for every character.
+        if needed <= characters(path) and "LastResort" not in path:
             font_manager.fontManager.addfont(path)
             return font_manager.get_font(path).family_name
     warn_once()
@@ -88,6 +90,7 @@ def warn_once() -> None:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure. width, height: in inches, at 100 pixels per inch."""
+    figure_text(PROBE)  # matplotlib takes the font when an axis is made, before its label is written
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 

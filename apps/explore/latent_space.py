@@ -87,13 +87,8 @@ def line(context: ExploreContext) -> None:
     for axes, model in zip(axes_list, models, strict=True):
         images = context.decode(model, z)
         half = 3 / (n - 1)  # half the width of an image, which is centred on its z
-        show_images(
-            axes,
-            images,
-            n,
-            figure_text("after epoch {epoch}", epoch=model.epoch),
-            extent=(-3 - half, 3 + half, 0, 1),
-        )
+        title = figure_text("after epoch {epoch}", epoch=model.epoch)
+        show_images(axes, images, n, title, extent=(-3 - half, 3 + half, 0, 1))
         axes.set_yticks([])
         rows.append(sharpness_row(model.epoch, images[None]))
     axes.set_xlabel("z")

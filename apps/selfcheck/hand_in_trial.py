@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-LAB, HAND_IN = (Path(argument) for argument in sys.argv[1:3])
-sys.path[:0] = [str(HAND_IN), str(LAB)]  # its own model.py comes before the lab's
+if __name__ == "__main__":
+    sys.path[:0] = [sys.argv[2], sys.argv[1]]  # the hand-in's own model.py comes before the lab's
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -28,11 +28,11 @@ from vaelab.tasks import TASKS  # noqa: E402
 
 
 @torch.no_grad()
-def run(task: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def run(hand_in: Path, task: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays of RESULT."""
     import submission
 
-    path = HAND_IN / f"{task}.pt"
+    path = hand_in / f"{task}.pt"
     checkpoint = load_checkpoint(path, task)
     model = build_submission(submission, task, checkpoint.config.model_args).eval()
     load_weights(model, checkpoint, path)
@@ -50,15 +50,15 @@ def run(task: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarr
 
 def main() -> None:
     """Read IMAGES, run the model, write RESULT."""
-    task, source, target = sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5])
+    hand_in, task, source, target = Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5])
     with np.load(source, allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
     try:
-        result = run(task, images, labels)
+        result = run(hand_in, task, images, labels)
     except LabError as error:
         sys.exit(str(error))
     except Exception as error:  # a student's code can raise anything
-        name, hint = explain(error, HAND_IN)
+        name, hint = explain(error, hand_in)
         sys.exit(f"{name}. {hint}")
     np.savez(target, **result)
 

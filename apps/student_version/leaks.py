@@ -151,6 +151,10 @@ def check_no_piece(folder: Path, solved: str) -> None:
     """Raise LabError that names the first piece of a solution in the files of a folder."""
     for path, line, number, form in leaks(folder, solved):
         raise LabError(
-            f"{path.relative_to(folder)} line {line} computes a piece of SOLUTION {number}, {form}: students "
-            "could read the answer there, or call it; write it in another way, or don't ship the file"
+            "{path} line {line} computes a piece of SOLUTION {number}, {form}: students could read the "
+            "answer there, or call it; write it in another way, or don't ship the file",
+            path=path.relative_to(folder),
+            line=line,
+            number=number,
+            form=form,
         )

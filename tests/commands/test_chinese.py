@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPO, chinese, fail, succeed
+from conftest import REPO, chinese, copy_lab, run_command, succeed
 
-from apps.selfcheck.runner import self_check
 from apps.student_version.blanks import without_solutions
 from vaelab import plotting
 from vaelab.run_files import draw_loss_curve, read_log
@@ -34,8 +33,10 @@ def test_training_and_inference(tmp_path: Path) -> None:
     first = (tmp_path / "outputs/VAE0label/log.jsonl").read_text().splitlines()[0]
     assert list(json.loads(first))[:3] == ["epoch", "step", "train_loss"]
     printed = succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", cwd=tmp_path)
-    assert "的 valid 划分" in printed
-    assert fail("train.py", *SMALL, cwd=tmp_path).startswith("错误：outputs/VAE0label 中已有训练结果")
+    assert "valid 划分，数据：digits，来自" in printed
+    again = run_command("train.py", *SMALL, cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.startswith("错误：outputs/VAE0label 中已有训练结果")
 
 
 def test_a_grade_is_the_same_in_every_language(main_job: Path, change: Callable[[Path], Path]) -> None:
@@ -47,20 +48,20 @@ def test_a_grade_is_the_same_in_every_language(main_job: Path, change: Callable[
         assert (folder / name).read_bytes() == (main_job / name).read_bytes()
     page = (folder / "outputs/report.html").read_text(encoding="utf-8")
     assert '<html lang="zh">' in page
-    text = re.sub(r"<(style|script|pre)>.*?</\\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+    text = re.sub(r"<(style|script|pre)>.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
     assert re.findall(r"[a-z]+ [a-z]+ [a-z]+", text) == []
     english = (main_job / "outputs/report.html").read_text(encoding="utf-8")
     assert '<html lang="en">' in english
     assert not CHINESE.search(english)
 
 
-def test_the_self_check(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_self_check(tmp_path: Path) -> None:
     """In a copy whose blanks are empty: the first one is named, in the words of the students' version."""
-    (tmp_path / "submission.py").write_text(
-        without_solutions((REPO / "submission.py").read_text(encoding="utf-8")), encoding="utf-8"
-    )
-    assert not self_check(tmp_path, None)
-    assert capsys.readouterr().out.splitlines() == [
+    blanks = without_solutions((REPO / "submission.py").read_text(encoding="utf-8"))
+    (copy_lab(tmp_path) / "submission.py").write_text(blanks, encoding="utf-8")
+    result = run_command("check.py", cwd=tmp_path, repo=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout.splitlines() == [
         "FAIL 2.2.1  能够构造 VAE 的各层",
         "     还没有填写：2.2.1 网络层：见 docs/handout.zh.md 第 2.2.1 节",
         "     请用你的代码替换 `raise NotImplementedError` 这一行，再运行一次。",
@@ -73,9 +74,12 @@ def test_figures_have_chinese_text_where_a_font_has_it(
 ) -> None:
     log = read_log(main_job / "outputs/VAE0label/log.jsonl")
     needed = frozenset("轮次")
-    if plotting.find_font(needed) is not None:
+    if (font := plotting.find_font(needed)) is not None:
+        assert "Last" not in font
+        assert plotting.find_font(frozenset("\U000f0000")) is None  # a character of no font
         assert plotting.figure_text("epoch") == "轮次"
         draw_loss_curve(log, tmp_path / "curve.png")
+    capsys.readouterr()
     monkeypatch.setattr(plotting, "find_font", lambda needed: plotting.warn_once())
     plotting.warn_once.cache_clear()
     assert plotting.figure_text("{part} {term}", part="train", term="loss") == "train loss"

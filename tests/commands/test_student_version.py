@@ -114,7 +114,7 @@ def test_no_line_of_a_solution_is_left(student: Path) -> None:
     assert {"z=mu+std*eps", "recon=self.decode(z,labels)"} & lines == {"recon=self.decode(z,labels)"}
     lines.add("z=mu+std*eps")  # short, and all of a solution
     for name, path in files_of(student).items():
-        if path.suffix not in (".png", ".npz"):
+        if path.suffix not in (".png", ".npz", ".mo"):
             for line in path.read_text().splitlines():
                 assert not [solution for solution in lines if solution in "".join(line.split())], (name, line)
 
@@ -333,7 +333,7 @@ found = []
 for path in [*pathlib.Path("vaelab").rglob("*.py"), *pathlib.Path().glob("*.py")]:
     name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
     if name in ("submission", "playground"): continue
-    for key, function in vars(importlib.import_module(name)).items():
+    for key, function in list(vars(importlib.import_module(name)).items()):
         if not inspect.isfunction(function) or function.__module__ != name: continue
         for arguments, wanted in (((mu, logvar), kl), ((recon, x), error), ((recon, x, 1.0), error)):
             inputs = [a.clone().requires_grad_() if torch.is_tensor(a) else a for a in arguments]
@@ -413,3 +413,13 @@ def test_data_is_handed_out_without_the_test_split(tmp_path: Path) -> None:
     assert "dataset/digits/train.npz" in json.loads((tmp_path / "student/manifest.json").read_text())["files"]
     out = succeed("data_utils.py", "--dataset", "digits", cwd=tmp_path / "student", repo=tmp_path / "student")
     assert re.findall(r"^(train|valid|test)", out, re.MULTILINE) == ["train", "valid"]
+
+
+def test_the_chinese_version_points_to_the_chinese_handout(tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    printed = succeed("scripts/make_student_version.py", "--out", out, "--lang", "zh", cwd=tmp_path)
+    assert "submission.py 有 8 个填空" in printed
+    text = (out / "submission.py").read_text(encoding="utf-8")
+    assert text.count("# TODO ") == text.count("docs/handout.zh.md") // 2 == 8
+    assert 'raise NotImplementedError("2.2.1 网络层：见 docs/handout.zh.md 第 2.2.1 节")' in text
+    assert {"locale/zh/LC_MESSAGES/vaelab.mo", "notebooks/lab.zh.ipynb"} <= files_of(out).keys()
