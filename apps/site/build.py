@@ -31,7 +31,7 @@ from vaelab.language import _
 REPO = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LANGUAGES = ("en", "zh")
-PICTURES = (".png", ".svg")
+COPIED = (".png", ".svg", ".tex")  # pictures and files to download
 LINK = re.compile(r"(?P<mark>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)")
 SWITCH = re.compile(r"^\[(English|中文)\]\([^)]*\)\n\n?", re.MULTILINE)  # the site has a switch of its own
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -90,7 +90,7 @@ def write_pages(folder: Path, language: str, students: bool) -> None:
                 raise LabError(
                     "{file} links to {target}, which does not exist", file=source.name, target=path
                 )
-            if path.suffix in PICTURES:
+            if path.suffix in COPIED:
                 place = Path("pictures", path.relative_to(REPO))
                 make_folder((folder / place).parent)
                 shutil.copy(path, folder / place)
