@@ -114,7 +114,7 @@ def test_no_line_of_a_solution_is_left(student: Path) -> None:
     assert {"z=mu+std*eps", "recon=self.decode(z,labels)"} & lines == {"recon=self.decode(z,labels)"}
     lines.add("z=mu+std*eps")  # short, and all of a solution
     for name, path in files_of(student).items():
-        if path.suffix not in (".png", ".npz"):
+        if path.suffix not in (".png", ".npz", ".mo"):
             for line in path.read_text().splitlines():
                 assert not [solution for solution in lines if solution in "".join(line.split())], (name, line)
 
@@ -327,7 +327,7 @@ found = []
 for path in [*pathlib.Path("vaelab").rglob("*.py"), *pathlib.Path().glob("*.py")]:
     name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
     if name in ("submission", "playground"): continue
-    for key, function in vars(importlib.import_module(name)).items():
+    for key, function in list(vars(importlib.import_module(name)).items()):
         if not inspect.isfunction(function) or function.__module__ != name: continue
         for arguments, wanted in (((mu, logvar), kl), ((recon, x), error), ((recon, x, 1.0), error)):
             inputs = [a.clone().requires_grad_() if torch.is_tensor(a) else a for a in arguments]
@@ -347,8 +347,9 @@ print(json.dumps(sorted(set(found))))
 
 def test_no_shipped_function_computes_an_answer_with_a_gradient(student: Path) -> None:
     """None of mu and logvar gives a multiple of the KL term, none of two images a multiple of the other."""
-    run = {"cwd": student, "capture_output": True, "text": True, "check": True}
+    run = {"cwd": student, "capture_output": True, "text": True, "check": False}
     result = subprocess.run([sys.executable, "-c", SHIPPED_FUNCTIONS], **run)
+    assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == []
     leak = "import torch\n\n\ndef f(a, b):\n    d = a - b\n    return (d * d).flatten(1).mean(1)\n"
     copy = student.with_name("with-a-leak")
