@@ -133,7 +133,7 @@ def histogram(title: str, most: float, values: list[float]) -> Histogram:
     for value in values:
         counts[min(BINS - 1, int(BINS * value / most))] += 1
     ordered = sorted(values)
-    median = number_text(float(ordered[len(ordered) // 2])) if ordered else "-"
+    median = f"{ordered[len(ordered) // 2]:g}" if ordered else "-"
     return Histogram(title, most, counts, len(values), median)
 
 

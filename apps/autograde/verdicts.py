@@ -288,7 +288,7 @@ def judge_overfit(inputs: CheckInputs, results: Results) -> None:
     """The VAE overfits sixteen images."""
     recon = results.get("train.VAE.0", "recon", (16, 28, 28))
     error = (recon - inputs.tensors["train.VAE.0"]["images"]).square().mean().item()
-    if not error < OVERFIT_MSE:
+    if not error < 2 * OVERFIT_MSE:  # twice: other images than the self-check's
         raise CheckFailed(f"the VAE can't overfit sixteen images: MSE {error:.3f}", "Start from DemoVAE.")
 
 

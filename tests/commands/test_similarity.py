@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_the_copy_is_found_and_what_was_handed_out_is_ignored(tmp_path: Path) ->
     assert pairs.get(("ann", "empty")) is None or pairs["ann", "empty"].code < 2
     page = tmp_path / "grades" / copy.page
     assert page.is_file()
-    assert "https://" not in (out / "index.html").read_text().partition("<body")[0].replace("w3.org", "")
+    assert not re.search(r"""(src|href)=["']?https?:""", page.read_text(encoding="utf-8"))  # needs no network
 
 
 def test_without_compare50_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

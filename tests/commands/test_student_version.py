@@ -353,8 +353,9 @@ print(json.dumps(sorted(set(found))))
 
 def test_no_shipped_function_computes_an_answer_with_a_gradient(student: Path) -> None:
     """None of mu and logvar gives a multiple of the KL term, none of two images a multiple of the other."""
-    run = {"cwd": student, "capture_output": True, "text": True, "check": True}
+    run = {"cwd": student, "capture_output": True, "text": True, "check": False}
     result = subprocess.run([sys.executable, "-c", SHIPPED_FUNCTIONS], **run)
+    assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == []
     leak = "import torch\n\n\ndef f(a, b):\n    d = a - b\n    return (d * d).flatten(1).mean(1)\n"
     copy = student.with_name("with-a-leak")
