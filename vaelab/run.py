@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from vaelab.callbacks import CALLBACKS
+from vaelab.callbacks import CALLBACKS, REGISTERED
 from vaelab.checkpoint import Checkpoint, load_checkpoint
 from vaelab.cli import LabError
 from vaelab.config import TRAINING_OPTIONS, TrainConfig
@@ -157,7 +157,7 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
 
 def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008
     """Train into `request.folder`, which this process has locked, or the first of `world`'s processes."""
-    callbacks = [CALLBACKS[name]() for name in request.callbacks]
+    callbacks = [*(CALLBACKS[name]() for name in request.callbacks), *REGISTERED]
     device = world.device(choose_device(request.device))
     with world.connected(device):
         checkpoint = world.from_main_process(lambda: find_resumable(request))

@@ -15,7 +15,7 @@ from conftest import REPO, fail, finish, rows, run_process, start_process, succe
 
 pytestmark = pytest.mark.xdist_group("sweep")  # one worker: they share a sweep
 # As scripts/sweep.sh sets it: what a run gives depends on the number of threads.
-GRID = {"DATASET": "digits", "ARCH": "mlp", "EPOCHS": "1", "OMP_NUM_THREADS": "1"}
+GRID = {"DATASET": "digits", "ARCH": "mlp", "EPOCHS": "3", "OMP_NUM_THREADS": "1"}
 SMALL = GRID | {"TASK": "VAE0label", "LATENT_DIM": "3 5", "SEED": "1 2"}
 
 
@@ -58,12 +58,12 @@ def test_a_sweep_leaves_a_table_a_plot_and_every_model(swept: Path) -> None:
         ("5", "2"),
     ]
     for row in found:
-        name = f"VAE0label-latent_dim={row['latent_dim']}-arch=mlp-epochs=1-seed={row['seed']}-dataset=digits"
+        name = f"VAE0label-latent_dim={row['latent_dim']}-arch=mlp-epochs=3-seed={row['seed']}-dataset=digits"
         grade = json.loads((root / name / "grade_result.json").read_text())["VAE0label"]
         assert row["status"] == "done"
         for key in ("score", "score_uncapped", "ssim", "mse"):
             assert float(row[key]) == grade[key]
-        assert len(rows(root / name / "VAE0label")) == 1
+        assert len(rows(root / name / "VAE0label")) == 3
         assert (root / name / "VAE0label" / "best.pt").is_file()
         assert not list((root / name).rglob("*.npy"))
     assert (root / "sweep_VAE0label.png").read_bytes().startswith(b"\x89PNG")
@@ -97,16 +97,23 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     assert failed["reason"] in result.stdout
     again = sweep(tmp_path, **grid)
     assert "2 configurations, 1 of them done" in again.stdout
-    assert "2/2 VAE0label-arch=mlp-epochs=1-prior=class_mean" in again.stdout  # tried again, once
+    assert again.stdout.count("2/2 VAE0label-arch=mlp-epochs=3-prior=class_mean") == 1  # tried again, once
+
+
+def wait_for_a_trial_in_training(root: Path) -> None:
+    """Wait until one configuration is finished, and another one has finished an epoch."""
+    while True:
+        done = {path.parent for path in root.glob("*/result.json")}
+        if done and [path for path in root.glob("*/*/log.jsonl") if path.parent.parent not in done]:
+            return
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_at_any_time_the_table_is_the_same(swept: Path, tmp_path: Path, how: int) -> None:
     run = start_process("sweep.py", cwd=tmp_path, env=without_data() | SMALL | {"JOBS": "2"})
     root = tmp_path / "outputs" / "sweep"
-    while not list(root.glob("*/result.json")):
-        time.sleep(0.01)
-    time.sleep(0.3)
+    wait_for_a_trial_in_training(root)
     os.kill(run.pid, how)
     result = finish(run)
     if how == signal.SIGKILL:
@@ -116,6 +123,21 @@ def test_interrupted_at_any_time_the_table_is_the_same(swept: Path, tmp_path: Pa
         assert result.stderr == "\nstopped: run the same command again to continue\n"
     again = sweep(tmp_path, **SMALL, JOBS="2")
     assert again.returncode == 0, again.stdout + again.stderr
+    assert (root / "sweep.csv").read_bytes() == (swept / "outputs/sweep/sweep.csv").read_bytes()
+
+
+def test_killed_workers_fail_no_trial(swept: Path, tmp_path: Path) -> None:
+    run = start_process("sweep.py", cwd=tmp_path, env=without_data() | SMALL | {"JOBS": "2"})
+    root = tmp_path / "outputs" / "sweep"
+    wait_for_a_trial_in_training(root)
+    for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+    result = finish(run)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("a worker process ended by signal 9: replaced") == 2
+    assert result.stdout.count(": score ") == 4
+    assert any("resumed: " in path.read_text() for path in root.glob("*/output.txt"))
     assert (root / "sweep.csv").read_bytes() == (swept / "outputs/sweep/sweep.csv").read_bytes()
 
 
@@ -142,13 +164,6 @@ def test_explore_shows_a_sweep_at_any_time(swept: Path, change) -> None:
     assert "contains no results of a sweep" in fail("explore.py", "sweep", "outputs", cwd=cwd)
 
 
-def test_an_array_may_have_more_tasks_than_there_are_configurations(tmp_path: Path) -> None:
-    array = {"ID": "7", "MIN": "0", "MAX": "7", "COUNT": "8"}
-    env = SMALL | {f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()}
-    assert "nothing to do" in succeed("sweep.py", cwd=tmp_path, env=env)
-    assert not list(tmp_path.iterdir())
-
-
 MISTAKES = [
     ({}, "the grid is empty: set a variable, for example LATENT_DIM="),
     (
@@ -163,11 +178,6 @@ MISTAKES = [
     ({"ARCH": "mlp cnn"}, "ARCH: expected values of conv, mlp, got 'cnn'"),
     ({"TASK": "VAE1label"}, "TASK: unknown task 'VAE1label'"),
     ({"SEED": "1", "JOBS": "two"}, "JOBS: expected an integer from 1 to 1024, got 'two'"),
-    (
-        {"SEED": "1", "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "5"}
-        | {"SLURM_ARRAY_TASK_COUNT": "2"},
-        "a sweep needs an array without gaps, as in --array=0-1, got 3 to 5",
-    ),
 ]
 
 
