@@ -151,7 +151,8 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
     options = ", ".join(f"{key}={value}" for key, value in (config.model_args | config.beyond).items())
     name = TASKS[config.task].model_class
     size = f"{trainer.parameter_count:,} parameters"
-    where = f"{device}, {config.threads} threads," if device.type == "cpu" else f"{device}"
+    plural = "" if config.threads == 1 else "s"
+    where = f"{device}, {config.threads} thread{plural}," if device.type == "cpu" else f"{device}"
     return f"{name}({options}), {size}, on {where} in {config.precision}{together}"
 
 
