@@ -30,6 +30,7 @@ from tqdm import tqdm
 from apps.sweep.space import Settings, Space, read_settings, read_space
 from apps.sweep.worker import work
 from vaelab.cli import LabError, Parser
+from vaelab.language import N_, _
 from vaelab.sweep_results import summarise
 
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -37,12 +38,16 @@ STOP = {signal.SIGINT, signal.SIGTERM}
 
 
 def start_worker(space: Space, settings: Settings) -> tuple[Connection, BaseProcess]:
-    """Start a process that runs trials. Returns: the pipe of its results, and the process."""
-    context = multiprocessing.get_context("spawn")
+    """Start a process that runs trials. Returns: the pipe of its results, and the process.
+
+    It is forked from a server process, which imports the large packages once.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "optuna", "matplotlib.figure", "skimage.metrics"])
     results, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(space, settings, theirs), daemon=True)
     resource_tracker.ensure_running()  # it unblocks the signals
-    # The worker inherits the blocked signals: Ctrl-C reaches this process alone, which ends its workers.
+    # Both inherit the blocked signals: Ctrl-C reaches this process alone, which ends its workers.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     process.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -83,7 +88,8 @@ def run_workers(space: Space, settings: Settings, jobs: int, progress: Progress)
                 if process.exitcode > 0:
                     raise LabError("a worker process has failed: see above") from None
                 if process.exitcode < 0:
-                    progress.bar.write(f"a worker process ended by signal {-process.exitcode}: replaced")
+                    text = _("a worker process ended by signal {number}: replaced", number=-process.exitcode)
+                    progress.bar.write(text)
                     workers |= [start_worker(space, settings)]
                 continue
             if isinstance(message, LabError):
@@ -106,13 +112,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         sweep = Sweep(space, settings)
         sweep.enqueue_grid()
         total, finished = sweep.counts()
-        things = "trials" if space.is_search else "configurations"
-        counts = f"{total} {things}, {finished} of them done, {settings.jobs} at once"
-        print(f"{counts}, in {settings.root}/", flush=True)
+        text = N_("{total} configurations, {finished} of them done, {jobs} at once, in {folder}/")
+        if space.is_search:
+            text = N_("{total} trials, {finished} of them done, {jobs} at once, in {folder}/")
+        about = {"total": total, "finished": finished, "jobs": settings.jobs, "folder": settings.root}
+        print(_(text, **about), flush=True)
         run_workers(space, settings, min(settings.jobs, total - finished), Progress(total, finished))
         summarise(settings.root)
     except KeyboardInterrupt:
-        print("\nstopped: run the same command again to continue", file=sys.stderr)
+        print("\n" + _("stopped: run the same command again to continue"), file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         for process in multiprocessing.active_children():

@@ -15,6 +15,7 @@ from beyond import options as beyond_options
 from vaelab.cli import LabError, number
 from vaelab.config import TRAINING_OPTIONS, Option, model_options
 from vaelab.data.options import DATASETS
+from vaelab.language import N_, _
 from vaelab.tasks import TASKS, task_name
 
 RANGE = re.compile(r"(?P<low>\S+?)\.\.(?P<high>[^\s:]+)(:(?P<step>\S+))?")
@@ -103,22 +104,25 @@ def check_names(names: Mapping[str, str], known: Mapping[str, Any]) -> None:
         meant = meant or [option for option in known if option.startswith(f"{name.upper()}_")]
         if meant and name not in valid:
             raise LabError(
-                f"a sweep has no variable {name}: did you mean {meant[0]}? Otherwise, unset {name}"
+                "a sweep has no variable {name}: did you mean {meant}? Otherwise, unset {name}",
+                name=name,
+                meant=meant[0],
             )
 
 
 def parse_range(match: re.Match, about: Option) -> Range:
     """The range that a text stands for. Raises: argparse.ArgumentTypeError if it is wrong."""
     if about.kind not in (int, float):
-        raise argparse.ArgumentTypeError(f"has no ranges, list its values instead of '{match[0]}'")
+        text = _("expected a list of values, since only numbers have ranges, got '{text}'", text=match[0])
+        raise argparse.ArgumentTypeError(text)
     low, high = about.parse(match["low"]), about.parse(match["high"])
     log = match["step"] == "log"
     step = number(about.kind, 0, exclusive=True)(match["step"]) if match["step"] and not log else None
     if low >= high or (log and low <= 0):
-        expected = (
-            "a range starts above 0 and ends above its start" if log else "a range ends above its start"
-        )
-        raise argparse.ArgumentTypeError(f"{expected}, got '{match[0]}'")
+        text = N_("expected a range that ends above its start, got '{text}'")
+        if log:
+            text = N_("expected a range that starts above 0 and ends above its start, got '{text}'")
+        raise argparse.ArgumentTypeError(_(text, text=match[0]))
     return Range(low, high, log, step)
 
 
@@ -131,14 +135,15 @@ def values_of(name: str, text: str, about: Option) -> list[Any] | Range:
         for word in text.split():
             value = task_name(word) if name == "TASK" else about.parse(word)
             if about.choices and value not in about.choices:
+                names = ", ".join(about.choices)
                 raise argparse.ArgumentTypeError(
-                    f"expected values of {', '.join(about.choices)}, got '{word}'"
+                    _("expected values of {names}, got '{text}'", names=names, text=word)
                 )
             values += [value] if value not in values else []
     except argparse.ArgumentTypeError as error:
-        raise LabError(f"{name}: {error}") from error
+        raise LabError("{name}: {error}", name=name, error=error) from error
     if not values:
-        raise LabError(f"{name} is set, but empty: give it values, or unset it")
+        raise LabError("{name} is set, but empty: give it values, or unset it", name=name)
     return values
 
 
@@ -154,7 +159,8 @@ def read_space(variables: Mapping[str, str]) -> Space:
     if not values:
         raise LabError(
             'the grid is empty: set a variable, for example LATENT_DIM="8 16" bash scripts/sweep.sh. The '
-            f"variables are {', '.join(known)}"
+            "variables are {names}",
+            names=", ".join(known),
         )
     return Space(values.pop("task", list(TASKS)), values)
 
@@ -164,10 +170,11 @@ def read_settings(variables: Mapping[str, str], space: Space) -> Settings:
     given = {name: variables.get(name, "") for name in SETTINGS}
     for name, choices in SETTINGS.items():
         if choices and given[name] and given[name] not in choices:
-            raise LabError(f"{name}: expected one of {', '.join(choices)}, got '{given[name]}'")
+            about = {"name": name, "names": ", ".join(choices), "text": given[name]}
+            raise LabError("{name}: expected one of {names}, got '{text}'", **about)
     for name in ("TRIALS", "SAMPLER", "PRUNER"):
         if given[name] not in ("", "none") and not space.is_search:
-            raise LabError(f'{name} is for a search: give an option a range, as LATENT_DIM="8..40"')
+            raise LabError('{name} is for a search: give an option a range, as LATENT_DIM="8..40"', name=name)
     if space.is_search and not given["TRIALS"]:
         raise LabError("a range makes this a search: say how many trials, as TRIALS=40")
 
@@ -175,7 +182,7 @@ def read_settings(variables: Mapping[str, str], space: Space) -> Settings:
         try:
             return number(int, low, high)(given[name] or str(default))
         except argparse.ArgumentTypeError as error:
-            raise LabError(f"{name}: {error}") from error
+            raise LabError("{name}: {error}", name=name, error=error) from error
 
     return Settings(
         root=Path(given["OUTPUT_DIR"] or "outputs/sweep"),

@@ -105,8 +105,10 @@ class Sweep:
             cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
             text = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
             raise LabError(
-                f"the storage {self.where} can't be used: {text}. Check STORAGE, then run the same command "
-                "again to continue"
+                "the storage {where} can't be used: {text}. Check STORAGE, then run the same command again to "
+                "continue",
+                where=self.where,
+                text=text,
             ) from error
 
     def read_about(self) -> dict[str, Any]:
@@ -117,13 +119,19 @@ class Sweep:
         if path.exists():
             about = read_json(path)
         if about.get("version") != VERSION:
-            raise LabError(f"{self.root} has a study of another version of the lab: name another OUTPUT_DIR")
+            raise LabError(
+                "{folder} has a study of another version of the lab: name another OUTPUT_DIR",
+                folder=self.root,
+            )
         if about["storage"] not in ("sqlite", "journal", "server"):
-            raise LabError(f"STORAGE: expected sqlite, journal or postgresql://..., got '{given}'")
+            raise LabError("STORAGE: expected sqlite, journal or postgresql://..., got '{text}'", text=given)
         if (given or about["storage"]) != about["storage"] or (about["storage"] == "server" and not given):
             raise LabError(
-                f"STORAGE: the study of {self.root} is in the storage {about['storage']}, got '{given}': "
-                "name the same one, or another OUTPUT_DIR"
+                "STORAGE: the study of {folder} is in the storage {kind}, got '{text}': name the same one, or "
+                "another OUTPUT_DIR",
+                folder=self.root,
+                kind=about["storage"],
+                text=given,
             )
         if not path.exists():
             write_json(path, about)

@@ -107,7 +107,7 @@ def run_trial(claim: Claim, settings: Settings) -> dict[str, Any]:
     except optuna.TrialPruned as pruned:
         status, reason = "pruned", str(pruned)
     if any(text in reason for text in DISK_ERRORS):
-        raise LabError(f"{reason}: make room, then run the same command again to continue")
+        raise LabError("{reason}: make room, then run the same command again to continue", reason=reason)
     result |= {"status": status, "reason": reason, "finished": time.time()}
     if status == "done":
         grade = read_json(folder / "grade_result.json")[configuration.task]

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from apps.sweep.space import Settings, Space
 from vaelab.cli import LabError
+from vaelab.language import SOURCE, VARIABLE
 
 ARRAY_TASK = "SLURM_ARRAY_TASK_ID"
 tqdm.set_lock(threading.RLock())  # its own lock is a semaphore of the system, which a killed process leaves
@@ -25,6 +26,7 @@ def end_with_parent() -> None:
 def work(space: Space, settings: Settings, pipe: Connection) -> None:
     """Run trials until there are no more. Sends each result, with its configuration's name, or a LabError."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+    os.environ[VARIABLE] = SOURCE  # the reasons in result.json and sweep.csv are in English
     from apps.sweep.study import Sweep, read_result
     from apps.sweep.trial import run_trial
 

@@ -126,13 +126,16 @@ def test_interrupted_at_any_time_the_table_is_the_same(swept: Path, tmp_path: Pa
     assert (root / "sweep.csv").read_bytes() == (swept / "outputs/sweep/sweep.csv").read_bytes()
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def test_killed_workers_fail_no_trial(swept: Path, tmp_path: Path) -> None:
     run = start_process("sweep.py", cwd=tmp_path, env=without_data() | SMALL | {"JOBS": "2"})
     root = tmp_path / "outputs" / "sweep"
     wait_for_a_trial_in_training(root)
-    for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-            os.kill(int(child), signal.SIGKILL)
+    for worker in (grandchild for child in children(run.pid) for grandchild in children(child)):
+        os.kill(worker, signal.SIGKILL)
     result = finish(run)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("a worker process ended by signal 9: replaced") == 2
