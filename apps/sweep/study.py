@@ -105,8 +105,8 @@ class Sweep:
             cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
             text = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
             raise LabError(
-                "the storage {where} can't be used: {text}. Check STORAGE, then run the same command again to "
-                "continue",
+                "the storage {where} can't be used: {text}. Check STORAGE, then run the same command again "
+                "to continue",
                 where=self.where,
                 text=text,
             ) from error
@@ -127,8 +127,8 @@ class Sweep:
             raise LabError("STORAGE: expected sqlite, journal or postgresql://..., got '{text}'", text=given)
         if (given or about["storage"]) != about["storage"] or (about["storage"] == "server" and not given):
             raise LabError(
-                "STORAGE: the study of {folder} is in the storage {kind}, got '{text}': name the same one, or "
-                "another OUTPUT_DIR",
+                "STORAGE: the study of {folder} is in the storage {kind}, got '{text}': name the same one, "
+                "or another OUTPUT_DIR",
                 folder=self.root,
                 kind=about["storage"],
                 text=given,
