@@ -182,27 +182,23 @@ class Sweep:
         """The folder of a configuration."""
         return self.root / configuration.name
 
-    def counted(self, study: optuna.Study) -> list[FrozenTrial]:
+    def counted(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """The trials of a search that count: all but those that ended before they had their values."""
-        return [
-            each
-            for each in study.get_trials(deepcopy=False)
-            if each.state != TrialState.FAIL or "reason" in each.user_attrs
-        ]
+        return [each for each in trials if each.state != TrialState.FAIL or "reason" in each.user_attrs]
 
     def counts(self) -> tuple[int, int]:
         """The number of configurations, or trials of a search, and how many of them are finished."""
         if self.space.is_search:
-            trials = [each for study in self.studies.values() for each in self.counted(study)]
+            trials = [each for study in self.studies.values() for each in self.counted(study.get_trials())]
             return self.settings.trials * len(self.studies), sum(each.state.is_finished() for each in trials)
         grid = [each for task in self.studies for each in self.space.grid(task)]
         return len(grid), sum(read_result(self.folder(each)) is not None for each in grid)
 
-    def has_more(self, study: optuna.Study) -> bool:
-        """Whether `study.ask` would give another trial of the sweep."""
+    def has_more(self, trials: list[FrozenTrial]) -> bool:
+        """Whether a study with these trials has another one to start."""
         if self.space.is_search:
-            return len(self.counted(study)) < self.settings.trials
-        return bool(study.get_trials(False, (TrialState.WAITING,)))
+            return len(self.counted(trials)) < self.settings.trials
+        return any(each.state == TrialState.WAITING for each in trials)
 
     def is_running(self) -> bool:
         """Whether any process has a trial, or has left one."""
@@ -212,16 +208,17 @@ class Sweep:
         """A trial that another process has left, or the next one; None if there is none now."""
         with self.lock:
             for task, study in self.studies.items():
-                for frozen in study.get_trials(False, (TrialState.RUNNING,)):
-                    if claim := self.claim(task, study, frozen):
+                trials = study.get_trials(deepcopy=False)
+                for frozen in trials:
+                    if frozen.state == TrialState.RUNNING and (claim := self.claim(task, study, frozen)):
                         return claim
-                while self.has_more(study):
-                    number = len(study.get_trials(False))
-                    # Of the trial's number: a search draws the same values after an interruption.
-                    seed = (self.settings.sampler_seed * 1_000_003 + number) % 2**32
+                while self.has_more(trials):
+                    # A search draws the same values after an interruption: the seed is of the trial's number.
+                    seed = (self.settings.sampler_seed * 1_000_003 + len(trials)) % 2**32
                     study.sampler = SAMPLERS[self.settings.sampler](seed=seed)
                     if claim := self.claim(task, study, study.ask()):
                         return claim
+                    trials = study.get_trials(deepcopy=False)
         return None
 
     def claim(self, task: str, study: optuna.Study, trial: Trial | FrozenTrial) -> Claim | None:

@@ -38,8 +38,8 @@ class ReportScores:
     the FID of a conditional model, which is not measured during a training, counts as one without points.
     """
 
-    def __init__(self, claim: Claim) -> None:
-        self.trial = claim.trial
+    def __init__(self, claim: Claim, prune: bool) -> None:
+        self.trial, self.prune = claim.trial, prune
         self.reported = set(claim.study._storage.get_trial(claim.trial._trial_id).intermediate_values)
 
     def __call__(self, trainer: Any) -> None:
@@ -51,7 +51,7 @@ class ReportScores:
                 value = score(config.task, values, config.latent_dim)["score_uncapped"]
                 self.trial.report(value, row["epoch"])
                 self.reported.add(row["epoch"])
-        if 0 < trainer.epoch < config.epochs and self.trial.should_prune():
+        if self.prune and 0 < trainer.epoch < config.epochs and self.trial.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {trainer.epoch} of {config.epochs}")
 
 
@@ -96,7 +96,7 @@ def run_trial(claim: Claim, settings: Settings) -> dict[str, Any]:
     """Run a configuration's commands and write its result, which is returned."""
     configuration, folder = claim.configuration, claim.folder
     result: dict[str, Any] = {"task": configuration.task, "options": configuration.options}
-    callbacks.REGISTERED[:] = [ReportScores(claim)]
+    callbacks.REGISTERED[:] = [ReportScores(claim, prune=settings.pruner != "none")]
     try:
         if claim.count_start() > MAX_STARTS:
             reason = f"its process was killed {MAX_STARTS} times at the same epoch: has it too little memory?"
