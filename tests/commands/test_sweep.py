@@ -13,15 +13,18 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import optuna
 import pytest
 from conftest import REPO, fail, finish, rows, run_process, start_process, succeed, without_data
 from postgres import postgres_server
 
 from apps.sweep.space import read_settings, read_space
 from apps.sweep.study import MAX_STARTS, Claim, Sweep
-from apps.sweep.trial import run_trial
+from apps.sweep.trial import ReportScores, run_trial
 from vaelab.files import write_json
+from vaelab.sweep_results import importances
 
 pytestmark = pytest.mark.xdist_group("sweep")  # one worker: they share a sweep
 # As scripts/sweep.sh sets it: what a run gives depends on the number of threads.
@@ -76,7 +79,8 @@ def test_a_sweep_leaves_a_table_a_plot_and_every_model(swept: Path) -> None:
         assert len(rows(root / name / "VAE0label")) == 3
         assert (root / name / "VAE0label" / "best.pt").is_file()
         assert not list((root / name).rglob("*.npy"))
-    assert (root / "sweep_VAE0label.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("sweep_VAE0label.png", "sweep_VAE0label_search.png"):
+        assert (root / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_done_is_not_done_again_and_what_was_lost_is(swept: Path, change) -> None:
@@ -240,6 +244,32 @@ def test_a_search_draws_the_same_values_after_an_interruption(tmp_path: Path) ->
     assert {each["arch"] for each in options} == {"mlp", "conv"}
     other = open_sweep(tmp_path / "other", **variables, SAMPLER_SEED="1")
     assert other.take().configuration.name != names[0][0]
+
+
+def test_a_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
+    sweep = open_sweep(tmp_path, LATENT_DIM="8..40", TRIALS="6", STORAGE="journal")
+    for ssim in (0.9, 0.9, 0.9, 0.9, 0.9, 0.5):
+        claim = sweep.take()
+        config = SimpleNamespace(task="VAE0label", latent_dim=20, epochs=2)
+        log = [{"epoch": 1, "valid_ssim": ssim, "valid_mse": 0.08}]
+        trainer, report = SimpleNamespace(config=config, epoch=1, log=log), ReportScores(claim, prune=True)
+        if ssim == 0.9:
+            report(trainer)
+            finish_trial(sweep, claim)
+    with pytest.raises(optuna.TrialPruned, match="pruned after epoch 1 of 2"):
+        report(trainer)
+    sweep.finish(claim, {"status": "pruned"})
+    trials = sweep.studies["VAE0label"].get_trials()
+    bonus = 1.2 - 20 / 784
+    assert trials[0].intermediate_values == {1: pytest.approx((5 * 0.9 + 50 * 0.02) * bonus)}
+    assert (trials[5].state.name, trials[5].value) == ("PRUNED", pytest.approx((5 * 0.5 + 50 * 0.02) * bonus))
+
+
+def test_the_importance_of_a_variable_is_its_effect_on_the_score() -> None:
+    rows = [{"lr": i / 40, "arch": "mlp" if i % 2 else "conv", "score_uncapped": i / 10} for i in range(40)]
+    shares = importances(rows, ["lr", "arch"])
+    assert shares["lr"] > 0.8
+    assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_a_trial_that_ends_its_processes_fails_at_last(tmp_path: Path) -> None:
