@@ -1,6 +1,6 @@
-"""Train, infer and grade every configuration of a grid: see scripts/sweep.sh."""
+"""Train, infer and grade every configuration of a grid, or search ranges: see scripts/sweep.sh."""
 
-from apps.sweep.study import main
+from apps.sweep.command import main
 from vaelab.cli import run
 
 if __name__ == "__main__":

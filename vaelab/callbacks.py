@@ -105,3 +105,4 @@ class LiveCurves:
 
 
 CALLBACKS: dict[str, Callable[[], Callable[[Any], None]]] = {"tensorboard": TensorBoard, "live": LiveCurves}
+REGISTERED: list[Callable[[Any], None]] = []  # run in each training of this process, as a trial of a sweep

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from vaelab.callbacks import CALLBACKS
+from vaelab.callbacks import CALLBACKS, REGISTERED
 from vaelab.checkpoint import Checkpoint, load_checkpoint
 from vaelab.cli import LabError
 from vaelab.config import TRAINING_OPTIONS, TrainConfig
@@ -194,7 +194,7 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
 
 def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008
     """Train a model and write its files into `request.folder`, which the main process has locked."""
-    callbacks = [CALLBACKS[name]() for name in request.callbacks]
+    callbacks = [*(CALLBACKS[name]() for name in request.callbacks), *REGISTERED]
     device = world.device(choose_device(request.device))
     with world.connected(device):
         checkpoint = world.from_main_process(lambda: find_resumable(request))

@@ -1,11 +1,14 @@
-"""The results of a sweep: a table of all configurations, the best ones, and a plot of each variable."""
+"""The results of a sweep: a table of all configurations, the best ones, and two figures for each task."""
 
 from __future__ import annotations
 
+import math
+from itertools import accumulate
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, pvariance
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from vaelab.cli import LabError
@@ -14,13 +17,17 @@ from vaelab.metrics.score import max_score, score_terms
 from vaelab.plotting import figure_png, new_figure, to_csv, to_table
 from vaelab.tasks import TASKS
 
-RESULT = "result.json"  # of a configuration that is finished or has failed
+RESULT = "result.json"  # of a configuration that is done, pruned or failed
+SETTLED = ("done", "pruned")  # statuses that are not tried again
 QUALITY = ("score", "score_uncapped", "ssim", "mse", "fid", "bonus")
 BEST = 10  # rows of the printed table
+MAX_TICKS = 12  # values of a variable that are drawn side by side; more numbers have a numeric axis
+SEED = "seed"
 
 
 def read_results(root: Path) -> list[dict[str, Any]]:
-    """The results in a folder of `sweep.py`: a row with task, options, status, reason and quality for each.
+    """The results in a folder of `sweep.py`: a row with task, options, status, reason and quality for each,
+    and `finished`, the time at which it was written.
 
     Raises: LabError if there are none.
     """
@@ -31,7 +38,8 @@ def read_results(root: Path) -> list[dict[str, Any]]:
             row = {"task": result["task"], **result["options"], "status": result["status"]}
             row |= {"reason": result["reason"]}
             row |= {key: result[key] for key in QUALITY if key in result}
-            good = row["task"] in TASKS and (row["status"] == "failed" or row["score_uncapped"] >= 0)
+            row["finished"] = result.get("finished", 0.0)
+            good = row["task"] in TASKS and (row["status"] != "done" or row["score_uncapped"] >= 0)
         except (LabError, KeyError, TypeError):
             good = False
         if good:
@@ -40,8 +48,9 @@ def read_results(root: Path) -> list[dict[str, Any]]:
             print(f"note: {path} is damaged and left out: the same sweep will run this configuration again")
     if not rows:
         raise LabError(f"{root} contains no results of a sweep: run bash scripts/sweep.sh first")
-    options = [key for row in rows for key in row if key not in ("task", "status", "reason", *QUALITY)]
-    columns = ["task", *dict.fromkeys(options), "status", "reason", *QUALITY]
+    last = ("status", "reason", *QUALITY, "finished")
+    options = [key for row in rows for key in row if key not in ("task", *last)]
+    columns = ["task", *dict.fromkeys(options), *last]
     rows = [{key: row.get(key, "") for key in columns} for row in rows]
     # Numbers by value, text alphabetically.
     return sorted(rows, key=lambda row: [(isinstance(value, str), value) for value in row.values()])
@@ -75,50 +84,141 @@ def score_lines(task: str, rows: list[dict[str, Any]]) -> dict[str, list[float]]
     return lines | {"bonus": [row["bonus"] for row in rows]}
 
 
+# --- Figures ------------------------------------------------------------------------------------
+
+
+def is_continuous(values: list[Any]) -> bool:
+    """Whether these are more numbers than fit side by side."""
+    return len(set(values)) > MAX_TICKS and not any(isinstance(value, str) for value in values)
+
+
+def place(values: list[Any], axes: Axes | None = None) -> list[float]:
+    """The positions of values on an axis: one for each, or the values themselves if they are continuous.
+
+    axes: get the scale and the ticks of this axis, which is logarithmic over several magnitudes.
+    """
+    if is_continuous(values):
+        log = min(values) > 0 and max(values) > 30 * min(values)
+        if axes is not None:
+            axes.set_xscale("log" if log else "linear")
+        return [math.log(value) for value in values] if log and axes is None else values
+    distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    if axes is not None:
+        axes.set(xticks=range(len(distinct)), xlim=(-0.5, len(distinct) - 0.5))
+        axes.set_xticklabels([f"{value:g}" if isinstance(value, float) else value for value in distinct])
+    return [distinct.index(value) for value in values]
+
+
 def draw(task: str, rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the score and each of its terms against each variable: all values, and their means."""
+    """Draw the score and each of its terms against each variable: all values, their means, and the noise."""
     keys, lines = varied_options(rows), score_lines(task, rows)
+    others = [tuple(row[key] for key in keys if key != SEED) for row in rows]
     figure = new_figure(2 + 2.4 * len(keys), 1.7 * len(lines))
     grid = figure.subplots(len(lines), len(keys), sharex="col", sharey="row", squeeze=False)
     for column, key in enumerate(keys):
-        values = sorted({row[key] for row in rows}, key=lambda value: (isinstance(value, str), value))
-        positions = [values.index(row[key]) for row in rows]  # evenly spaced, for numbers and text
+        positions = place([row[key] for row in rows], grid[-1, column])
         for axes, heights in zip(grid[:, column], lines.values(), strict=True):
-            draw_means(axes, positions, heights)
-        axes.set(xlabel=key, xticks=range(len(values)), xlim=(-0.5, len(values) - 0.5))
-        axes.set_xticklabels([f"{value:g}" if isinstance(value, float) else value for value in values])
+            draw_means(axes, positions, heights, others)
+        grid[-1, column].set_xlabel(key)
     for axes, label in zip(grid[:, 0], lines, strict=True):
         axes.set_ylabel(label.replace(" max", "\nmax"), fontsize=8)
-    figure.suptitle(f"{task}: every configuration, and the mean for each value", fontsize=10)
+    title = f"{task}: every configuration; for each value the mean, and the standard deviation over seeds"
+    figure.suptitle(title, fontsize=10)
     write_file(path, figure_png(figure))
 
 
-def draw_means(axes: Axes, positions: list[int], heights: list[float]) -> None:
-    """Draw points, and a line through their means at each position."""
+def draw_means(axes: Axes, positions: list[float], heights: list[float], others: list[tuple]) -> None:
+    """Draw points, a line through their means at each position, and bars of the noise over seeds.
+
+    others: the configuration of each point without its seed. The noise at a position is the root of the mean
+    variance within its configurations.
+    """
     axes.plot(positions, heights, ".", color="tab:blue", alpha=0.4)
-    groups: dict[int, list[float]] = {}
-    for position, height in zip(positions, heights, strict=True):
-        groups.setdefault(position, []).append(height)
-    ordered = sorted(groups)
-    axes.plot(ordered, [fmean(groups[position]) for position in ordered], "-", color="tab:orange")
     axes.grid(alpha=0.3)
+    groups: dict[float, dict[tuple, list[float]]] = {}
+    for position, height, other in zip(positions, heights, others, strict=True):
+        groups.setdefault(position, {}).setdefault(other, []).append(height)
+    if len(groups) > MAX_TICKS:
+        return
+    ordered = sorted(groups)
+    means = [fmean(sum(groups[position].values(), [])) for position in ordered]
+    noise = [math.sqrt(fmean(map(pvariance, groups[position].values()))) for position in ordered]
+    axes.errorbar(ordered, means, noise if any(noise) else None, color="tab:orange", capsize=3)
+
+
+def importances(rows: list[dict[str, Any]], keys: list[str]) -> dict[str, float]:
+    """The share of each variable in the differences of the score, by Optuna (PED-ANOVA); empty without it."""
+    try:
+        import optuna
+        from optuna.distributions import CategoricalDistribution, FloatDistribution
+    except ImportError:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spaces = {}
+    for key in keys:
+        values = [row[key] for row in rows]
+        spaces[key] = CategoricalDistribution(list(dict.fromkeys(values)))
+        if is_continuous(values):
+            spaces[key] = FloatDistribution(min(values), max(values))
+    study = optuna.create_study(direction="maximize")
+    for row in rows:
+        params = {key: row[key] for key in keys}
+        trial = optuna.trial.create_trial(params=params, distributions=spaces, value=row["score_uncapped"])
+        study.add_trial(trial)
+    return optuna.importance.get_param_importances(study)
+
+
+def draw_search(task: str, rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw the history of the best score, the importance of each variable, and parallel coordinates."""
+    keys, rows = varied_options(rows), sorted(rows, key=lambda row: row["finished"])
+    scores = [row["score_uncapped"] for row in rows]
+    figure = new_figure(13, 3.6)
+    history, bars, parallel = figure.subplots(1, 3, width_ratios=(1, 0.8, 1.4))
+    history.plot(range(1, len(rows) + 1), scores, ".", color="tab:blue", alpha=0.5)
+    history.step(range(1, len(rows) + 1), list(accumulate(scores, max)), where="post", color="tab:orange")
+    history.set(title="score, and the best so far", xlabel="configurations, as they were finished")
+    history.xaxis.get_major_locator().set_params(integer=True)
+    shares = importances(rows, keys)
+    bars.barh(list(shares)[::-1], list(shares.values())[::-1], color="tab:blue")
+    bars.set(title="importance of each variable" if shares else "importance: needs optuna", xlim=(0, 1))
+    columns = {key: place([row[key] for row in rows]) for key in keys} | {"score": scores}
+    ends = {key: (min(values), max(values)) for key, values in columns.items()}
+    for i in sorted(range(len(rows)), key=lambda i: scores[i]):  # the best above the others
+        heights = [(columns[key][i] - low) / ((high - low) or 1) for key, (low, high) in ends.items()]
+        colour = colormaps["viridis"](heights[-1])
+        parallel.plot(range(len(ends)), heights, color=colour, alpha=0.7, linewidth=1)
+    for x, key in enumerate(columns):
+        values = scores if key == "score" else [row[key] for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: columns[key][i])
+        for i, y, side in ((order[0], -0.03, "top"), (order[-1], 1.03, "bottom")):
+            text = f"{values[i]:.3g}" if isinstance(values[i], float) else str(values[i])
+            parallel.text(x, y, text, ha="center", va=side, fontsize=8)
+        parallel.axvline(x, color="black", linewidth=0.6)
+    parallel.set(title="every configuration", ylim=(-0.15, 1.15), yticks=[])
+    parallel.set_xticks(range(len(columns)), list(columns), fontsize=8)
+    figure.suptitle(f"{task}: score before the cap of {max_score(task):g}", fontsize=10)
+    write_file(path, figure_png(figure))
 
 
 def summarise(root: Path) -> None:
-    """Write sweep.csv and a plot for each task; print the best configurations, and those that failed."""
+    """Write sweep.csv and two figures for each task; print the best configurations, and those that failed."""
     rows = read_results(root)
-    write_file(root / "sweep.csv", to_csv(rows))
+    table = [{key: value for key, value in row.items() if key != "finished"} for row in rows]
+    write_file(root / "sweep.csv", to_csv(table))
     written = [root / "sweep.csv"]
     for task in TASKS:
         finished = [row for row in rows if row["task"] == task and row["status"] == "done"]
         if finished:
             print(f"\n{task}, {len(finished)} configurations, the best:\n\n{best(finished)}")
         if finished and varied_options(finished):
-            written.append(root / f"sweep_{task}.png")
-            draw(task, finished, written[-1])
+            written += [root / f"sweep_{task}.png", root / f"sweep_{task}_search.png"]
+            draw(task, finished, written[-2])
+            draw_search(task, finished, written[-1])
+    if pruned := sum(row["status"] == "pruned" for row in rows):
+        print(f"\npruned: {pruned}")
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
         keys = ["task", *varied_options(rows), "reason"]
-        print(f"\nfailed: {len(failed)}; the same sweep will try them again\n")
+        print(f"\nfailed: {len(failed)}; the same grid will try them again\n")
         print(to_table([{key: row[key] for key in keys} for row in failed]))
     print(f"\nwrote {', '.join(map(str, written))}")

@@ -81,7 +81,9 @@ COMMANDS = {
     ),
 }
 PAGE_TITLE = "Write the finished figures and their numbers to one page, gallery.md."
-SWEEP_TITLE = "Write sweep.csv and a plot for each task; print the best configurations and the failed ones."
+SWEEP_TITLE = (
+    "Write sweep.csv and two figures for each task; print the best configurations and the failed ones."
+)
 
 
 def add_likelihood_options(parser: argparse.ArgumentParser, name: str) -> None:

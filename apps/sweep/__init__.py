@@ -1,7 +1,9 @@
-"""Sweeps: train, infer and grade every configuration of a grid.
+"""Sweeps: train, infer and grade every configuration of a grid, or search ranges with Optuna.
 
-In:  environment variables named as train.py's options (LATENT_DIM="8 16" SEED="1 2"), JOBS, OUTPUT_DIR.
-Out: a folder for each configuration with its result.json; sweep.csv and a plot for each task.
-Files: `study.py` (the command) > `grid.py` (reads the grid), `trial.py` (runs one configuration), `worker.py`
-(a process for one command); the results are read and drawn by `vaelab/sweep_results.py`.
+    environment variables -> space.py (lists and ranges of values) -> command.py (worker processes, progress)
+    worker.py, one process: study.py (takes a trial from Optuna's storage) -> trial.py (trains and grades it)
+
+In:  environment variables named as train.py's options (LATENT_DIM="8 16" LR="1e-4..1e-2:log"), JOBS, ...
+Out: a folder for each configuration with its result.json; the study in Optuna's storage; sweep.csv and a
+     figure for each task, which `vaelab/sweep_results.py` makes from the folders.
 """

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import math
 import os
-import signal
-from dataclasses import dataclass
+import runpy
+import sys
+import time
+import traceback
 from pathlib import Path
 from typing import Any
 
-from apps.sweep.grid import Configuration
-from apps.sweep.worker import start
+import optuna
+import torch
+
+from apps.sweep.space import Configuration, Settings
+from apps.sweep.study import MAX_STARTS, STORAGE_ERRORS, Claim
+from vaelab import callbacks
 from vaelab.cli import LabError
 from vaelab.files import read_json, write_json
+from vaelab.metrics.score import score
 from vaelab.sweep_results import RESULT
+from vaelab.threads import default_threads
 
 REPO = Path(__file__).resolve().parents[2]
-INTERRUPTED = 130  # exit code of a command that was stopped by Ctrl-C
+# Errors that every other configuration would have too.
+DISK_ERRORS = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)]
 
 
-@dataclass(frozen=True)
-class SweepSettings:
-    """The settings of a sweep, which don't change its results."""
+class ReportScores:
+    """A training callback: reports the score of each epoch to an Optuna trial, which may be pruned.
 
-    root: Path
-    jobs: int
-    data_dir: str  # empty: the default
-    device: str  # empty: the default
-    sweep_id: str  # identifies this run of the sweep
-    parent: int  # the process id of the sweep
+    This is the score before the cap that the MSE and SSIM of the epoch on the validation images would give;
+    the FID of a conditional model, which is not measured during a training, counts as one without points.
+    """
+
+    def __init__(self, claim: Claim, prune: bool) -> None:
+        self.trial, self.prune = claim.trial, prune
+        self.reported = set(claim.study._storage.get_trial(claim.trial._trial_id).intermediate_values)
+
+    def __call__(self, trainer: Any) -> None:
+        """Report the epochs that are not reported yet. Raises: TrialPruned if the trial is to be pruned."""
+        config = trainer.config
+        for row in trainer.log:
+            if row["epoch"] not in self.reported:
+                values = {"ssim": row["valid_ssim"], "mse": row["valid_mse"], "fid": math.inf}
+                value = score(config.task, values, config.latent_dim)["score_uncapped"]
+                self.trial.report(value, row["epoch"])
+                self.reported.add(row["epoch"])
+        if self.prune and 0 < trainer.epoch < config.epochs and self.trial.should_prune():
+            raise optuna.TrialPruned(f"pruned after epoch {trainer.epoch} of {config.epochs}")
 
 
-def is_finished(folder: Path, sweep_id: str = "") -> bool:
-    """Whether a configuration has a result, or has failed in this run of the sweep."""
-    try:
-        result = read_json(folder / RESULT)
-        return result["status"] == "done" or result["sweep"] == sweep_id
-    except (LabError, KeyError):
-        return False
-
-
-def commands(configuration: Configuration, folder: Path, settings: SweepSettings) -> list[list[str]]:
+def commands(configuration: Configuration, folder: Path, settings: Settings) -> list[list[str]]:
     """The command lines that train, infer and grade a configuration."""
     task, root = configuration.task, ["--output_dir", str(folder)]
     data = ["--data_dir", settings.data_dir] if settings.data_dir else []
@@ -55,41 +71,54 @@ def commands(configuration: Configuration, folder: Path, settings: SweepSettings
     ]
 
 
-def run_trial(configuration: Configuration, folder: Path, settings: SweepSettings) -> str:
-    """Run a configuration's commands and write its result. Returns: the result in one line."""
+def run(command: list[str], folder: Path) -> str:
+    """Run a command of the lab in this process. Returns: its error in one line, or an empty text."""
+    torch.set_num_threads(default_threads())  # as in a new process, whatever the last command has set
+    sys.argv, errors = command, io.StringIO()
+    with (folder / "output.txt").open("a") as output:
+        try:
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+                runpy.run_path(str(REPO / command[0]), run_name="__main__")
+            return ""
+        except SystemExit as stop:
+            if not stop.code:
+                return ""
+        except (optuna.TrialPruned, *STORAGE_ERRORS):
+            raise
+        except Exception:
+            errors.write(traceback.format_exc())
+        output.write(errors.getvalue())
+    last_line = (errors.getvalue().strip().splitlines() or ["it has failed"])[-1]
+    return f"{command[0]}: {last_line.removeprefix('error: ')}"
+
+
+def run_trial(claim: Claim, settings: Settings) -> dict[str, Any]:
+    """Run a configuration's commands and write its result, which is returned."""
+    configuration, folder = claim.configuration, claim.folder
     result: dict[str, Any] = {"task": configuration.task, "options": configuration.options}
-    reason = next(filter(None, (run(line, folder) for line in commands(configuration, folder, settings))), "")
-    result |= {"status": "failed" if reason else "done", "reason": reason, "sweep": settings.sweep_id}
-    if not reason:
+    callbacks.REGISTERED[:] = [ReportScores(claim, prune=settings.pruner != "none")]
+    try:
+        if claim.count_start() > MAX_STARTS:
+            reason = f"its process was killed {MAX_STARTS} times at the same epoch: has it too little memory?"
+        else:
+            lines = commands(configuration, folder, settings)
+            reason = next(filter(None, (run(line, folder) for line in lines)), "")
+        status = "failed" if reason else "done"
+    except optuna.TrialPruned as pruned:
+        status, reason = "pruned", str(pruned)
+    if any(text in reason for text in DISK_ERRORS):
+        raise LabError("{reason}: make room, then run the same command again to continue", reason=reason)
+    result |= {"status": status, "reason": reason, "finished": time.time()}
+    if status == "done":
         grade = read_json(folder / "grade_result.json")[configuration.task]
         result |= {key: value for key, value in grade.items() if not isinstance(value, (list, dict))}
     write_json(folder / RESULT, result)
-    if reason:
-        return f"failed: {reason}"
-    delete_outputs(folder, configuration.task)
-    return f"score {result['score_uncapped']:.2f}"
-
-
-def run(command: list[str], folder: Path) -> str:
-    """Run a command of the lab in a process of its own. Returns: its error in one line, or an empty text."""
-    out, errors = folder / "output.txt", folder / "errors.txt"
-    errors.unlink(missing_ok=True)
-    pid = start([str(REPO / command[0]), *command[1:]], out, errors)
-    try:
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except KeyboardInterrupt:
-        os.kill(pid, signal.SIGINT)
-        os.waitpid(pid, 0)
-        raise
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    if code == 0:
-        return ""
-    last_line = (errors.read_text(errors="replace").strip().splitlines() or [""])[-1]
-    return f"{command[0]}: " + (f"ended by signal {-code}" if code < 0 else last_line.removeprefix("error: "))
+    if status != "failed":
+        delete_outputs(folder, configuration.task)
+    return result
 
 
 def delete_outputs(folder: Path, task: str) -> None:
-    """Delete large files that can be made again: they are 64 of the 80 MB of a configuration."""
+    """Delete large files that can be made again."""
     for name in ("valid/hyperparams.json", "valid/recon.npy", "valid/gen.npy", "last.pt"):
         (folder / task / name).unlink(missing_ok=True)

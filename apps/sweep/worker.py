@@ -1,63 +1,44 @@
-"""Worker processes: each runs one command of the lab, forked from a process that has imported torch already.
-
-Importing torch takes seconds, which is most of the time of a command on little data. Modules at the top level
-of the lab (submission.py, trainer.py, ...) are imported by each worker, from the folder of its command.
-"""
+"""A worker process of a sweep: it imports torch once, and runs one trial after the other."""
 
 from __future__ import annotations
 
-import atexit
-import importlib
+import multiprocessing
 import os
-import runpy
-import signal
-import sys
-import traceback
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import threading
+from multiprocessing.connection import Connection
+
+from tqdm import tqdm
+
+from apps.sweep.space import Settings, Space
+from vaelab.cli import LabError
+from vaelab.language import SOURCE, VARIABLE
+
+ARRAY_TASK = "SLURM_ARRAY_TASK_ID"
+tqdm.set_lock(threading.RLock())  # its own lock is a semaphore of the system, which a killed process leaves
 
 
-def preload() -> None:
-    """Import the packages that the commands need, so that their workers don't have to."""
-    for name in ("vaelab.run", "vaelab.inference", "vaelab.grading"):
-        importlib.import_module(name)
+def end_with_parent() -> None:
+    """End this process, in the middle of anything, when the sweep that has started it ends."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
-def start(
-    argv: Sequence[str], stdout: Path, stderr: Path, cwd: Path | None = None, env: Mapping | None = None
-) -> int:
-    """Start `python <argv>` in a fork of this process; its outputs are appended to two files.
+def work(space: Space, settings: Settings, pipe: Connection) -> None:
+    """Run trials until there are no more. Sends each result, with its configuration's name, or a LabError."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    os.environ[VARIABLE] = SOURCE  # the reasons in result.json and sweep.csv are in English
+    from apps.sweep.study import Sweep, read_result
+    from apps.sweep.trial import run_trial
 
-    Returns: the process id of the fork, for `os.waitpid`.
-    """
-    sys.stdout.flush()  # otherwise the fork would print it too
-    sys.stderr.flush()
-    # Block interruptions: Python's fork must not be interrupted.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    pid = os.fork()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if pid:
-        return pid
-    code = 1
+    # A task of a SLURM array that is killed starts again: the others need not keep their cores for it.
+    wait = ARRAY_TASK not in os.environ
     try:
-        for number, path in ((0, os.devnull), (1, stdout), (2, stderr)):
-            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666), number)
-        if cwd is not None:
-            os.chdir(cwd)
-        if env is not None:
-            os.environ.clear()
-            os.environ.update(env)
-        sys.argv, sys.path[0] = list(argv), str(Path(argv[0]).parent)
-        runpy.run_path(argv[0], run_name="__main__")
-        code = 0
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        sweep = Sweep(space, settings)
+        with sweep.storage_errors():
+            while claim := sweep.wait_and_take(wait):
+                with claim.locks:
+                    result = read_result(claim.folder) or run_trial(claim, settings)
+                    sweep.finish(claim, result)
+                pipe.send((claim.configuration.name, result))
+    except LabError as error:
+        pipe.send(error)
