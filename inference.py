@@ -110,8 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(args.device)
     loaded = load_model(submission, checkpoint, args.checkpoint_path, task, device)
     dataset.to(device)
-    name = TASKS[task].model_class
-    print(f"{name} of epoch {loaded.epoch}, {args.split} split of {dataset.source}")
+    print(f"{config.model_name} of epoch {loaded.epoch}, {args.split} split of {dataset.source}")
 
     torch.manual_seed(args.seed)
     with SpinControl(), tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:

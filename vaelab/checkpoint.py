@@ -3,7 +3,7 @@
 A checkpoint file is a dictionary: `task`, `config` (a `TrainConfig` as a dictionary), `epoch`, `best_loss`,
 `model` (the state_dict of the submission's model) and, in `last.pt`, `optimizer`. Where something beyond the
 lab was added to the submission, `beyond` holds its `options` and `weights`. The configuration is enough to
-rebuild the model.
+rebuild the model. With `--model vq` or `fsq`, which `config` says, `model` is the state_dict of that model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.cli import LabError
-from vaelab.config import TrainConfig
+from vaelab.config import SUBMISSION_MODEL, TrainConfig
 from vaelab.contract import build_model
 from vaelab.files import write_file
 from vaelab.tasks import TASKS, Task
@@ -41,6 +41,13 @@ class Checkpoint:
     def task(self) -> str:
         """The name of the task."""
         return self.config.task
+
+    def require_submission(self, path: Path, what: str) -> None:
+        """Raise LabError unless the checkpoint is of a submission's model, which `what` needs."""
+        if self.config.model != SUBMISSION_MODEL:
+            raise LabError(
+                f"{path} is of --model {self.config.model}, but {what} needs a model of submission.py"
+            )
 
 
 def _canonical(value: Any) -> Any:
@@ -120,7 +127,9 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
         raise LabError(f"{path} is not a checkpoint of this lab: it should contain {', '.join(kinds)}")
     try:
         beyond = content.get("beyond") or {"options": {}, "weights": None}
-        config = TrainConfig.from_dict(content["config"] | {"beyond": beyond["options"]})
+        config = TrainConfig.from_dict(
+            {"model": SUBMISSION_MODEL} | content["config"] | {"beyond": beyond["options"]}
+        )
         if config.task != content.get("task"):
             raise LabError("its task is not that of its configuration")
     except (LabError, KeyError, TypeError) as error:
@@ -140,9 +149,11 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
             model.load_state_dict(checkpoint.model)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        config, own = checkpoint.config, checkpoint.config.model == SUBMISSION_MODEL
+        place = "submission.py" if own else "beyond/discrete/"
         raise LabError(
-            f"the weights in {path} don't fit {TASKS[checkpoint.task].model_class} in submission.py "
-            f"({reason}): use the submission.py it was trained with, or train again"
+            f"the weights in {path} don't fit {config.model_name} in {place} ({reason}): use the {place} it "
+            "was trained with, or train again"
         ) from error
 
 

@@ -11,12 +11,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from vaelab.cli import LabError
-from vaelab.config import TrainConfig
+from vaelab.config import SUBMISSION_MODEL, TrainConfig
 from vaelab.tasks import TASKS
 
-# The module that adds to a submission's model. The list is fixed: no name from a checkpoint is ever imported.
-# It is loaded only when a configuration needs it, since the students' version doesn't have it.
-BUILDERS = {"beyond": "beyond.extended"}
+# The modules that add to a submission's model, or build another. The list is fixed: no name from a checkpoint
+# is ever imported. They are loaded only when needed, since the students' version doesn't have them.
+BUILDERS = {"beyond": "beyond.extended", "discrete": "beyond.discrete.build"}
+
+
+def load_builder(name: str, why: str) -> ModuleType:
+    """A module of `BUILDERS`. why: what it is needed for. Raises: LabError if this copy doesn't have it."""
+    try:
+        return importlib.import_module(BUILDERS[name])
+    except ModuleNotFoundError as error:
+        raise LabError(f"{why}, for which this copy of the lab has no beyond/") from error
 
 
 def from_submission(submission: ModuleType, name: str) -> Any:
@@ -60,19 +68,16 @@ def build_submission(submission: ModuleType, task: str, model_args: dict[str, An
 
 
 def build_model(submission: ModuleType, config: TrainConfig) -> nn.Module:
-    """The model of a configuration, freshly initialised: the submission's, with its additions.
+    """The model of a configuration, freshly initialised: the submission's with its additions, or another.
 
     Raises: LabError for wrong arguments, or additions that this copy of the lab doesn't have.
     """
+    if config.model != SUBMISSION_MODEL:
+        return load_builder("discrete", f"the model is of --model {config.model}").build(config)
     model = build_submission(submission, config.task, config.model_args)
     if not config.beyond:
         return model
-    try:
-        builder = importlib.import_module(BUILDERS["beyond"])
-    except ModuleNotFoundError as error:
-        raise LabError(
-            f"the model was trained with {config.beyond}, for which this copy of the lab has no beyond/"
-        ) from error
+    builder = load_builder("beyond", f"the model was trained with {config.beyond}")
     return builder.extend(model, from_submission(submission, "vae_loss"), config)
 
 

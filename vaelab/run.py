@@ -18,8 +18,14 @@ import torch
 from vaelab.callbacks import CALLBACKS
 from vaelab.checkpoint import Checkpoint, load_checkpoint
 from vaelab.cli import LabError
-from vaelab.config import TRAINING_OPTIONS, TrainConfig
-from vaelab.contract import build_model, from_submission, model_parameters, resolve_model_args
+from vaelab.config import SUBMISSION_MODEL, TRAINING_OPTIONS, TrainConfig
+from vaelab.contract import (
+    build_model,
+    from_submission,
+    load_builder,
+    model_parameters,
+    resolve_model_args,
+)
 from vaelab.data.options import SPLITS
 from vaelab.device import choose_device, choose_precision
 from vaelab.distributed import World
@@ -47,6 +53,7 @@ class RunRequest:
     folder: Path
     training: dict[str, Any] = field(default_factory=dict)  # options of TrainConfig
     model: dict[str, Any] = field(default_factory=dict)  # options of the model
+    builder: str = SUBMISSION_MODEL  # whose model: one of `config.MODELS`
     beyond: dict[str, Any] = field(default_factory=dict)  # all additions to the submission, if any is on
     beyond_given: dict[str, Any] = field(default_factory=dict)  # the additions that were given as options
     defaults: dict[str, Any] = field(default_factory=dict)  # defaults that these additions change
@@ -89,7 +96,7 @@ def find_resumable(request: RunRequest) -> Checkpoint | None:
 def check_same_run(request: RunRequest, checkpoint: Checkpoint) -> None:
     """Raise LabError if an option was given that differs from the run to resume, `epochs` excepted."""
     config = checkpoint.config
-    off = {"prior": "standard", "recon": "mse", "refine": 0}
+    off = {"prior": "standard", "recon": "mse", "refine": 0, "model": SUBMISSION_MODEL}
     saved = off | config.to_dict() | config.model_args | config.beyond
     for key, value in request.given.items():
         if key != "epochs" and value not in ("auto", saved.get(key)):
@@ -116,11 +123,6 @@ def make_config(
 ) -> TrainConfig:
     """The configuration of a new run: the options that were given, and the defaults for the rest."""
     task = TASKS[request.task]
-    parameters = model_parameters(submission, task.name)
-    own = {key: value for key, value in request.defaults.items() if key in parameters}
-    options = {"latent_dim": task.latent_dim} | own | request.model
-    if image_shape != MNIST_SHAPE:  # a student's model need not support others
-        options["image_shape"] = image_shape
     defaults = {"var": task.var, "epochs": task.epochs}
     defaults |= {key: value for key, value in request.defaults.items() if key in TRAINING_OPTIONS}
     if dataset == "digits":
@@ -128,8 +130,24 @@ def make_config(
     values = defaults | request.training
     values.setdefault("threads", default_threads())
     values["precision"] = choose_precision(values.get("precision", "auto"), device)
-    model_args = resolve_model_args(submission, task.name, options)
-    return TrainConfig(task.name, dataset, model_args, beyond=request.beyond, **values)
+    model_args = make_model_args(request, submission, image_shape)
+    return TrainConfig(task.name, dataset, model_args, beyond=request.beyond, model=request.builder, **values)
+
+
+def make_model_args(
+    request: RunRequest, submission: ModuleType, image_shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """All arguments of a new run's model. Raises: LabError if it doesn't take an option that was given."""
+    task = TASKS[request.task]
+    if request.builder != SUBMISSION_MODEL:
+        builder = load_builder("discrete", f"--model {request.builder} was given")
+        return builder.model_args(request.builder, task.name, request.model, image_shape)
+    parameters = model_parameters(submission, task.name)
+    own = {key: value for key, value in request.defaults.items() if key in parameters}
+    options = {"latent_dim": task.latent_dim} | own | request.model
+    if image_shape != MNIST_SHAPE:  # a student's model need not support others
+        options["image_shape"] = image_shape
+    return resolve_model_args(submission, task.name, options)
 
 
 def clear_run(folder: Path) -> None:
@@ -149,10 +167,9 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
     """The model in a line: its class, its arguments, its size, and where it is trained."""
     together = f", {world.size} processes" if world.size > 1 else ""
     options = ", ".join(f"{key}={value}" for key, value in (config.model_args | config.beyond).items())
-    name = TASKS[config.task].model_class
     size = f"{trainer.parameter_count:,} parameters"
     where = f"{device}, {config.threads} threads," if device.type == "cpu" else f"{device}"
-    return f"{name}({options}), {size}, on {where} in {config.precision}{together}"
+    return f"{config.model_name}({options}), {size}, on {where} in {config.precision}{together}"
 
 
 def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008

@@ -61,6 +61,9 @@ class ExploreContext:
         self.root = make_folder(settings.output_dir)
         paths = settings.checkpoint_path or []
         checkpoints = [load_checkpoint(path) for path in paths]
+        if settings.command != "compare":  # the other figures are of Gaussian codes
+            for path, checkpoint in zip(paths, checkpoints, strict=True):
+                checkpoint.require_submission(path, f"explore.py {settings.command}")
         dataset = self._choose_dataset([checkpoint.config.dataset for checkpoint in checkpoints])
         self.dataset, _ = prepare(dataset, settings.data_dir)
         # Named by their folders, since their files have the same names.

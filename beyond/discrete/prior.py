@@ -84,6 +84,8 @@ class CodePrior(nn.Module):
         heads: int = 4,
     ) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"the width of the prior must be a multiple of {heads}, got {width}")
         self.num_codes, self.length = num_codes, length
         self.cache_shape = (heads, length, width // heads)
         self.embed = nn.Embedding(num_codes + 1, width)  # the last row stands before the first index
