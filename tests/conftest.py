@@ -28,11 +28,13 @@ sys.path.insert(0, str(REPO))
 
 # Tests run beside each other, each on a core of its own. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["VAE_LAB_LANG"] = "en"  # whatever the locale of the machine
 
 from vaelab.data import idx  # noqa: E402
 from vaelab.files import lock  # noqa: E402
 
 LAB_PACKAGES = {"vaelab", "beyond", "apps"}
+LAB_FOLDERS = (*LAB_PACKAGES, "locale")
 
 # Absolute: the commands under test run in folders of their own.
 MNIST_DIR = Path(os.environ.get("VAE_LAB_DATA", "dataset/raw")).resolve()
@@ -142,7 +144,7 @@ def copy_lab(folder: Path) -> Path:
     """Copy the lab's code into a folder, so that it can be changed. Returns: the folder."""
     for path in REPO.glob("*.py"):
         shutil.copy(path, folder)
-    for name in LAB_PACKAGES & {path.name for path in REPO.iterdir()}:
+    for name in set(LAB_FOLDERS) & {path.name for path in REPO.iterdir()}:
         shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 

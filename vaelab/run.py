@@ -168,7 +168,8 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
     together = f", {world.size} processes" if world.size > 1 else ""
     options = ", ".join(f"{key}={value}" for key, value in (config.model_args | config.beyond).items())
     size = f"{trainer.parameter_count:,} parameters"
-    where = f"{device}, {config.threads} threads," if device.type == "cpu" else f"{device}"
+    plural = "" if config.threads == 1 else "s"
+    where = f"{device}, {config.threads} thread{plural}," if device.type == "cpu" else f"{device}"
     return f"{config.model_name}({options}), {size}, on {where} in {config.precision}{together}"
 
 

@@ -41,7 +41,7 @@ TASKS: dict[str, Task] = {
             mse_weight=50.0,
             cap=10.0,
             var=0.01,  # small: the score is on reconstruction alone
-            epochs=4,
+            epochs=3,
             digits_epochs=150,
             aliases=("VAEOlabel", "VAEwolabel"),
         ),
@@ -54,7 +54,7 @@ TASKS: dict[str, Task] = {
             fid_weight=1.0,
             cap=30.0,
             var=0.1,  # larger: the codes must be distributed as the prior is, for generation
-            epochs=8,
+            epochs=6,
             digits_epochs=150,
         ),
     )

@@ -42,7 +42,10 @@ SHIPPED = [
 SHIPPED_FOLDERS = ["vaelab", "apps/report", "apps/selfcheck", "apps/playground"]
 KEPT_BACK = ["vaelab/sweep_results.py"]
 # Shipped if they exist.
-OPTIONAL = ["docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"]
+OPTIONAL = [
+    *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
+    "locale/*/LC_MESSAGES/*.mo",
+]
 RENAMED = {"scripts/student_readme.md": "README.md", "scripts/student_readme.zh.md": "README.zh.md"}
 
 

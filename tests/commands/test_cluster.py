@@ -64,7 +64,8 @@ def test_a_training_over_two_nodes(cluster, lab: Path) -> None:
     )
     cluster.wait(cluster.submit("--nodes=2", "scripts/train.sbatch", *options, cwd=lab))
     (output,) = lab.glob("slurm-*.out")
-    assert "on cpu in fp32, 2 processes" in output.read_text()
+    text = output.read_text()
+    assert "on cpu, 1 thread, in fp32, 2 processes" in text, text
     succeed("train.py", *options, "--output_dir", "one", cwd=lab)
     one, two = rows(lab / "one/VAE0label"), rows(lab / "outputs/VAE0label")
     assert [row["valid_loss"] for row in two] == pytest.approx([row["valid_loss"] for row in one], rel=1e-4)
