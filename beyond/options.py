@@ -87,15 +87,21 @@ DISCRETE_OPTIONS: dict[str, tuple[Option, Any]] = {
         "chosen by --num_codes",
     ),
     "prior_width": (
-        Option(kind=int, minimum=4, maximum=4096, help="width of the prior's layers, a multiple of 4"),
-        64,
+        Option(
+            kind=int,
+            minimum=4,
+            maximum=4096,
+            help="width of the prior's layers, a multiple of 4: with 64, an epoch of the prior costs three "
+            "times one of the VAE",
+        ),
+        32,
     ),
     "prior_layers": (
         Option(
             kind=int,
             minimum=1,
             maximum=64,
-            help="layers of the prior: with more, an epoch of it would cost much more than one of the VAE",
+            help="layers of the prior",
         ),
         2,
     ),
@@ -117,6 +123,15 @@ DISCRETE_OPTIONS: dict[str, tuple[Option, Any]] = {
             "prior as it was trained",
         ),
         1.0,
+    ),
+    "restart_below": (
+        Option(
+            kind=float,
+            maximum=1,
+            help="a code of vq is moved to a vector of the batch when its count falls below this share of "
+            "the mean count, so that it is used again; 0: never",
+        ),
+        0.1,
     ),
 }
 

@@ -74,7 +74,7 @@ def grid_size(image_shape: Shape) -> int:
     return math.prod(-(-side // PATCH) for side in image_shape[1:])
 
 
-def make_quantizer(name: str, num_codes: int, levels: str = "") -> Quantizer:
+def make_quantizer(name: str, num_codes: int, levels: str = "", restart_below: float = 0.1) -> Quantizer:
     """A quantizer by its name. levels: of fsq, as in "8,5,5,5", instead of num_codes.
 
     Raises: ValueError for an unknown name, or a number of codes or levels that it can't have.
@@ -82,7 +82,7 @@ def make_quantizer(name: str, num_codes: int, levels: str = "") -> Quantizer:
     if name == "vq":
         if levels:
             raise ValueError("levels are an option of fsq: give vq num_codes")
-        return VectorQuantizer(num_codes)
+        return VectorQuantizer(num_codes, restart_below=restart_below)
     if name != "fsq":
         raise ValueError(f"quantizer must be one of {', '.join(QUANTIZERS)}, got {name}")
     if levels:
@@ -110,7 +110,7 @@ class DiscreteVAE(nn.Module):
     levels: of fsq, as in "8,5,5,5", instead of num_codes.
     num_classes: 10 for a prior that is conditioned on the label, 1 for one that is not; encoder and decoder
     do not see the label in either case. prior_share: the share of the training that the second stage takes.
-    temperature: of the prior in `generate`.
+    temperature: of the prior in `generate`. restart_below: of vq, see `VectorQuantizer`.
     """
 
     def __init__(
@@ -123,13 +123,14 @@ class DiscreteVAE(nn.Module):
         activation: str = "silu",
         image_shape: Shape = MNIST_SHAPE,
         num_classes: int = 1,
-        prior_width: int = 64,
+        prior_width: int = 32,
         prior_layers: int = 2,
         prior_share: float = 0.4,
         temperature: float = 1.0,
+        restart_below: float = 0.1,
     ) -> None:
         super().__init__()
-        self.quantizer = make_quantizer(quantizer, num_codes, levels)
+        self.quantizer = make_quantizer(quantizer, num_codes, levels, restart_below)
         networks = (self.quantizer.code_dim, image_shape, channels, activation)
         self.encoder, self.decoder = GridEncoder(*networks), GridDecoder(*networks)
         self.latent_dim = math.prod(self.decoder.grid)  # n
