@@ -132,7 +132,7 @@ def small_weight_of_reconstruction_gives_the_mean_image() -> None:
 @statement(
     "handout",
     "The mean image is the best constant image for it too.",
-    "对交叉熵来说，平均图像也是最优的常数图像",
+    "对交叉熵来说，在与编码无关的图像中，平均图像也是最优的",
 )
 def mean_image_minimizes_the_cross_entropy() -> None:
     x = torch.rand(300, 8, generator=generator(), dtype=torch.float64)
