@@ -28,7 +28,7 @@ from vaelab.metrics.reconstruction import mse, to_uint8
 from vaelab.plotting import new_figure, show_images
 
 EPOCHS = 10
-TASK = {"task": "Genwithlabel", "channels": 16}
+TASK = {"task": "Genwithlabel", "channels": 16, "batch_size": 64}
 # `var` small enough that the size of the code decides the rate.
 GAUSSIAN = TASK | {"arch": "conv", "hidden_dim": 256, "hidden_layers": 1, "recon": "mse", "var": 0.002}
 LATENT_DIMS, NUM_CODES = (8, 16, 32, 64), (16, 64, 256, 1024)

@@ -6,11 +6,12 @@ import hashlib
 import importlib.util
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from apps.selfcheck.trial_training import TrialSettings, run_trials
-from vaelab.checks.checks import CHECKS, run_checks
+from vaelab.checks.checks import CHECKS, Check, run_checks
 from vaelab.checks.explanation import explain
 from vaelab.checks.test_doubles import SubmissionUnderTest
 from vaelab.files import read_json
@@ -46,6 +47,19 @@ def note_changes(folder: Path) -> None:
             print(f"note: {name} is not the original file; the grade is computed with the original")
 
 
+def finish(
+    results: Iterator[tuple[Check, Exception | None]], total: int, folder: Path, option: str = ""
+) -> bool:
+    """Print the results as they come, and how many checks passed. Returns: all passed."""
+    passed = [report(check.part, check.title, error, folder) for check, error in results]
+    if not passed[-1]:
+        count = f"{len(passed) - 1} of {total} checks passed"
+        print(f"{count}. Fix this one, then run python check.py{option} again.")
+        return False
+    print(f"{total} of {total} checks passed")
+    return True
+
+
 def self_check(folder: Path, trial: TrialSettings | None) -> bool:
     """Check the submission.py in `folder`, then run the trial trainings, if any. Returns: all passed."""
     note_changes(folder)
@@ -55,11 +69,6 @@ def self_check(folder: Path, trial: TrialSettings | None) -> bool:
     except Exception as error:  # a student's code can raise anything
         report("", "submission.py can be imported", error, folder)
         return False
-    passed = [report(check.part, check.title, error, folder) for check, error in run_checks(tested)]
-    if not passed[-1]:
-        print(
-            f"{len(passed) - 1} of {len(CHECKS)} checks passed. Fix this one, then run python check.py again."
-        )
+    if not finish(run_checks(tested), len(CHECKS), folder):
         return False
-    print(f"{len(CHECKS)} of {len(CHECKS)} checks passed")
     return trial is None or run_trials(submission, trial, folder)

@@ -1,22 +1,23 @@
-"""The blanks of submission.py: their TODOs, and the solution blocks that they replace."""
+"""The blanks of submission.py and discrete.py: their TODOs, and the solution blocks that they replace."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from vaelab.cli import LabError
 
-HANDOUT = "docs/handout.md"
 WIDTH = 105  # of the lines of a TODO
 
 
 class Blank(NamedTuple):
-    """A blank of submission.py."""
+    """A blank of submission.py or discrete.py."""
 
     name: str
     task: str  # the text of its TODO, with shapes
+    place: str = "part {number} of docs/handout.md"  # where the handout explains it
 
 
 # By number, which is the part of the handout.
@@ -60,6 +61,34 @@ BLANKS = {
     ),
 }
 
+# Of discrete.py, part 6: shipped only on request.
+DISCRETE_PLACE = "section 6.6 of docs/discrete.md"
+DISCRETE_BLANKS = {
+    "6.1": Blank(
+        "nearest_code",
+        "z: [..., D], codebook: [K, D]. Return the index of the nearest code vector for each vector, int64 "
+        "[...], from one matrix product, without a tensor [..., K, D] of all differences.",
+        DISCRETE_PLACE,
+    ),
+    "6.2": Blank(
+        "straight_through",
+        "z, codes: [..., D]. Return [..., D] with the value of codes, whose gradient goes to z unchanged.",
+        DISCRETE_PLACE,
+    ),
+    "6.3": Blank(
+        "codebook_losses",
+        "z, codes: [B, ..., D]. Return (codebook_loss, commitment_loss), each a scalar []: sum over the grid "
+        "and over D, mean over the batch. The first trains the codes only, the second z only.",
+        DISCRETE_PLACE,
+    ),
+    "6.4": Blank(
+        "round_to_levels",
+        "z: [..., D]. Return whole numbers [..., D], float32, with the gradient of the bounded numbers.",
+        DISCRETE_PLACE,
+    ),
+}
+ALL_BLANKS = BLANKS | DISCRETE_BLANKS
+
 MARKER = re.compile(r"(?P<indent> *)# (?P<kind>BEGIN|END) SOLUTION (?P<number>\d+(\.\d+)+)")
 LIKE_A_MARKER = re.compile(r"^\s*#.*\b(BEGIN|END)\b.*\bSOLUTION", re.IGNORECASE)
 
@@ -95,7 +124,7 @@ def find_blocks(lines: list[str], name: str = "submission.py") -> list[Block]:
             raise LabError(
                 f"{place}: SOLUTION {number} begins inside SOLUTION {opened[0]}: they can't be nested"
             )
-        if number not in BLANKS:
+        if number not in ALL_BLANKS:
             raise LabError(f"{place}: unknown SOLUTION {number}: add it to BLANKS in {Path(__file__).name}")
         if number in [block.number for block in blocks]:
             raise LabError(f"{place}: SOLUTION {number} occurs twice")
@@ -107,24 +136,25 @@ def find_blocks(lines: list[str], name: str = "submission.py") -> list[Block]:
 
 def blank_lines(number: str, indent: str) -> list[str]:
     """The lines that replace a solution: the task as a comment, and an error that names the blank."""
-    blank = BLANKS[number]
-    text, lines = f"TODO {number}: {blank.task} See part {number} of {HANDOUT}.", []
+    blank = ALL_BLANKS[number]
+    place = blank.place.format(number=number)
+    text, lines = f"TODO {number}: {blank.task} See {place}.", []
     for word in text.split():
         if lines and len(lines[-1]) + 1 + len(word) <= WIDTH:
             lines[-1] += f" {word}"
         else:
             lines.append(f"{indent}# {word}")
-    message = f"{number} {blank.name}: see part {number} of {HANDOUT}"
+    message = f"{number} {blank.name}: see {place}"
     return [*lines, f'{indent}raise NotImplementedError("{message}")']
 
 
-def without_solutions(text: str) -> str:
-    """The students' submission.py. Raises: LabError for wrong markers, or a blank without a solution."""
+def without_solutions(text: str, blanks: Mapping[str, Blank] = BLANKS, name: str = "submission.py") -> str:
+    """The students' version of a file. Raises: LabError for wrong markers, or a blank without a solution."""
     lines = text.splitlines()
-    blocks = find_blocks(lines)
-    missing = BLANKS.keys() - {block.number for block in blocks}
+    blocks = find_blocks(lines, name)
+    missing = blanks.keys() - {block.number for block in blocks}
     if missing:
-        raise LabError(f"submission.py has no SOLUTION {', '.join(sorted(missing))}")
+        raise LabError(f"{name} has no SOLUTION {', '.join(sorted(missing))}")
     for block in reversed(blocks):
         lines[block.start : block.end] = blank_lines(block.number, block.indent)
     return "\n".join(lines) + "\n"

@@ -2,11 +2,12 @@
 
     python scripts/make_student_version.py --out student/
     python scripts/make_student_version.py --out student/ --with_data mnist
+    python scripts/make_student_version.py --out student/ --with_discrete     # with part 6, discrete codes
 
 Each answer in submission.py, between `# BEGIN SOLUTION n` and `# END SOLUTION n`, is replaced by a TODO and a
 `NotImplementedError`. The files of `SHIPPED` and `SHIPPED_FOLDERS` are copied unchanged; a new file elsewhere
 is not shipped until it is listed. The build fails if a shipped file contains a line of a solution, or imports
-a module of the lab that is not shipped. `manifest.json` has the sha256 of every file except submission.py.
+a module of the lab that is not shipped. `manifest.json` has the sha256 of every file without blanks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from apps.student_version.blanks import BLANKS, find_blocks, without_solutions
+from apps.student_version.blanks import BLANKS, DISCRETE_BLANKS, find_blocks, without_solutions
 from vaelab.cli import LabError, Parser
 from vaelab.files import make_folder, read_json, write_file, write_json
 
@@ -40,7 +41,11 @@ SHIPPED = [
 ]
 # All Python files and templates of these folders, except `KEPT_BACK`.
 SHIPPED_FOLDERS = ["vaelab", "apps/report", "apps/selfcheck", "apps/playground"]
-KEPT_BACK = ["vaelab/sweep_results.py"]
+# Part 6 of the handout, shipped with --with_discrete.
+DISCRETE_SOURCE = "beyond/discrete/discrete.py"
+DISCRETE_CHECKS = ["apps/selfcheck/discrete.py", "vaelab/checks/discrete_checks.py"]
+DISCRETE = [*DISCRETE_CHECKS, "docs/discrete.md", "docs/discrete.zh.md"]
+KEPT_BACK = ["vaelab/sweep_results.py", *DISCRETE_CHECKS]
 # Shipped if they exist.
 OPTIONAL = [
     *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
@@ -171,19 +176,24 @@ def prepared_data(dataset: str) -> dict[str, Path]:
     return files
 
 
-def build(folder: Path, dataset: str | None) -> int:
+def build(folder: Path, dataset: str | None, with_discrete: bool = False) -> int:
     """Write the students' version into an empty folder. Returns: the number of its files."""
     files = files_to_ship() | (prepared_data(dataset) if dataset else {})
+    files |= {name: REPO / name for name in DISCRETE if with_discrete}
     for name, source in files.items():
         make_folder((folder / name).parent)
         shutil.copy(source, folder / name)
     solved = (REPO / "submission.py").read_text(encoding="utf-8")
     write_file(folder / "submission.py", without_solutions(solved))
+    discrete = (REPO / DISCRETE_SOURCE).read_text(encoding="utf-8")
+    if with_discrete:
+        write_file(folder / "discrete.py", without_solutions(discrete, DISCRETE_BLANKS, "discrete.py"))
     check_no_solution(folder, solved)
+    check_no_solution(folder, discrete)
     check_imports(folder)
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)}
     write_json(folder / "manifest.json", {"lab": LAB, "files": hashes})
-    return len(files) + 2
+    return len(files) + 2 + with_discrete
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -197,6 +207,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices=("mnist", "fashion", "kmnist", "digits"),
         help="also include dataset/DATASET/train.npz and valid.npz, as prepared in the working folder",
     )
+    parser.add_argument(
+        "--with_discrete",
+        action="store_true",
+        help="also include part 6, discrete codes, which is optional: its text, discrete.py, its checks",
+    )
     args = parser.parse_args(argv)
     out = args.out.resolve()
     check_out(out, args.overwrite)
@@ -204,10 +219,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix=".student-", dir=out.parent) as beside:
         new, old = Path(beside, "new"), Path(beside, "old")
         new.mkdir()
-        n = build(new, args.with_data)
+        n = build(new, args.with_data, args.with_discrete)
         if out.exists():
             out.rename(old)
         new.rename(out)
-    print(
-        f"wrote {n} files to {args.out}: submission.py has {len(BLANKS)} blanks; manifest.json lists the rest"
-    )
+    blanks = f"submission.py has {len(BLANKS)} blanks"
+    blanks += f", discrete.py {len(DISCRETE_BLANKS)}" if args.with_discrete else ""
+    print(f"wrote {n} files to {args.out}: {blanks}; manifest.json lists the rest")

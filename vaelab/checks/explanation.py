@@ -49,7 +49,7 @@ def explain(error: Exception, folder: Path) -> tuple[str, str]:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno} is not valid Python: {error.msg}", str(error.text or "").strip()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != "<module>"]
-    own_files = {folder / "submission.py", folder / "model.py"}
+    own_files = {folder / name for name in ("submission.py", "model.py", "discrete.py")}
     own = [frame for frame in frames if Path(frame.filename) in own_files]
     place = f"{Path(own[-1].filename).name} line {own[-1].lineno}: " if own else ""
     text = (str(error).strip() or "no message").splitlines()[0]
