@@ -3,8 +3,8 @@
     python data_utils.py                                       # prepare the available data
     python data_utils.py --dataset mnist --data_dir FOLDER     # from the four idx files in FOLDER
 
-prepares dataset/<name>/{train,valid,test}.npz (`images` uint8 [N, 28, 28], or [N, 3, 32, 32] of cifar10;
-`labels` uint8 [N]) and prints a table. `vaelab/data/` has the sources of the images.
+It writes dataset/<name>/{train,valid,test}.npz (`images` uint8 [N, 28, 28], or [N, 3, 32, 32] of cifar10;
+`labels` uint8 [N]) and prints a table. The modules in `vaelab/data/` read or download the images.
 """
 
 from __future__ import annotations
@@ -14,15 +14,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-from torch.utils.data._utils.collate import default_collate_fn_map
+from vaelab.cli import stop_without_package
+
+try:
+    import numpy as np
+    import torch
+    from torch import Tensor
+    from torch.utils.data import Dataset
+    from torch.utils.data._utils.collate import default_collate_fn_map
+except ModuleNotFoundError as error:  # this is the first command of the handout
+    stop_without_package(error)
 
 from vaelab.cli import LabError, Parser, run
 from vaelab.data.options import SPLITS, add_data_dir_option, add_dataset_option
 from vaelab.data.splits import load_split, prepare, present_splits
+from vaelab.language import _
 
 # --- The dataset --------------------------------------------------------------------------------
 
@@ -35,9 +41,9 @@ class Sample(NamedTuple):
 
 
 class Batch(Sequence):
-    """A batch fetched at once, which is also the sequence of its samples.
+    """The images and labels of a batch as two tensors; also the sequence of its samples.
 
-    A `DataLoader` collates samples into `(images, labels)`; for a `Batch` that is already done.
+    A `DataLoader` collates samples into `(images, labels)`. A `Batch` is collated already: see `_collate`.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
@@ -62,17 +68,20 @@ default_collate_fn_map[Sample] = _collate
 
 
 class MNISTDataset(Dataset):
-    """One split, held in memory as uint8. Items are `(image float32 [28, 28] in [0, 1], label int64)`.
+    """One split, in memory as uint8. Items are `(image float32 [28, 28] in [0, 1], label int64)`.
 
-    Its arguments are `prepare`'s; `name` is the name of the data. `DataLoader(dataset, batch_size=128)`
-    fetches each batch with one index.
+    dataset, data_dir: as in `vaelab.data.splits.prepare`. Attributes: `name`, the name of the data set, and
+    `source`, a line that says where it is from. A `DataLoader` of this data set fetches a whole batch by one
+    indexing operation. Raises: LabError if the split is unknown or not available.
     """
 
     def __init__(
         self, split: str = "train", dataset: str = "auto", data_dir: str | Path | None = None
     ) -> None:
         if split not in SPLITS:
-            raise LabError(f"unknown split '{split}': choose one of {', '.join(SPLITS)}")
+            raise LabError(
+                "unknown split '{split}': choose one of {splits}", split=split, splits=", ".join(SPLITS)
+            )
         self.split = split
         self.name, self.source = prepare(dataset, data_dir, [split])
         images, labels = load_split(self.name, split)
@@ -85,12 +94,12 @@ class MNISTDataset(Dataset):
         return tuple(self.images[:, None].shape[1:] if self.images.ndim == 3 else self.images.shape[1:])
 
     def to(self, device: torch.device) -> MNISTDataset:
-        """Move the data to `device`; batches are made there from then on. Returns: itself."""
+        """Move the data to `device`, where batches are then made. Returns: the data set itself."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)
         return self
 
     def keep_first(self, n: int) -> None:
-        """Forget all but the first `n` images."""
+        """Keep only the first `n` images."""
         self.images, self.labels = self.images[:n], self.labels[:n]
 
     def __len__(self) -> int:
@@ -104,13 +113,16 @@ class MNISTDataset(Dataset):
         return Batch(self.images[indices].float() / 255, self.labels[indices])
 
     def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
-        """All images in batches, by default in the order they are stored. The last one may be smaller."""
+        """All images in batches. The last batch may be smaller.
+
+        order: int64 [N], the indices of the images; default: the order in which they are stored.
+        """
         order = torch.arange(len(self)) if order is None else order
         return (self.__getitems__(indices) for indices in order.to(self.images.device).split(batch_size))
 
 
 def table(dataset: str) -> str:
-    """The prepared splits of `dataset`: images, images of each class, checksum."""
+    """The prepared splits of `dataset` as a text table: numbers of images in all and by class, checksum."""
     lines = [f"{'split':<6} {'images':>7}  {' '.join(f'{label:>5}' for label in range(10))}  sha256"]
     for split in present_splits(dataset):
         images, labels = load_split(dataset, split)
@@ -121,13 +133,13 @@ def table(dataset: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prepare a data set's three splits and describe them."""
+    """Prepare a data set's three splits and print a table of them."""
     parser = Parser(description=__doc__)
     add_dataset_option(parser)
     add_data_dir_option(parser)
     args = parser.parse_args(argv)
     name, source = prepare(args.dataset, args.data_dir)
-    print(f"data: {source}\n{table(name)}")
+    print(_("data: {source}\n{table}", source=source, table=table(name)))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
     python grade.py
 
-prints each term of the score and writes outputs/grade_result.json, and outputs/report.html to look at. It
+It prints each term of the score, and writes outputs/grade_result.json and a page, outputs/report.html. It
 reads arrays, images and JSON only: no code of a submission runs here.
 
     python grade.py --extended
 
-also measures whether an independent classifier reads the requested digit in the generated images, how much
-they vary, and whether they are copies of training images.
+This also measures whether an independent classifier recognises the requested digit in the generated images,
+how much the images vary, and whether they are copies of training images.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from vaelab.cli import LabError, Parser, reason, run
 from vaelab.data.options import add_data_dir_option, add_split_option
+from vaelab.language import _
 from vaelab.tasks import TASKS
 
 
@@ -53,24 +54,27 @@ def commands_for(task: str, args: argparse.Namespace) -> tuple[str, str]:
 
 
 def write_report(output_dir: Path, *args: Any) -> str:
-    """Write the report. Returns: a line that says where it is, or why there is none; the grade stands."""
+    """Write the report. Returns: a line that says where it is, or why it could not be written.
+
+    No error of the report is raised: the grade does not depend on it.
+    """
     from apps.report.page import report_page
     from vaelab.files import write_file
 
     path = output_dir / "report.html"
     try:
         write_file(path, report_page(output_dir, *args))
-        return f"report: {path}"
+        return _("report: {path}", path=path)
     except Exception as error:  # the files of a run can be damaged in any way
         with contextlib.suppress(OSError):
-            path.unlink()  # an earlier report would be of another grade
-        return f"note: no report was written: {reason(error)}"
+            path.unlink()  # an earlier report would show another grade
+        return _("note: no report was written: {reason}", reason=reason(error))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Grade the outputs of all tasks."""
     args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     from data_utils import MNISTDataset
     from vaelab.files import write_json
     from vaelab.grading import grade_outputs, notes, score_table
@@ -82,8 +86,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     present = [task for task in TASKS if (folders[task] / "hyperparams.json").is_file()]
     if not present:
         raise LabError(
-            f"nothing to grade in {args.output_dir}/<task>/{args.split}/ (no hyperparams.json). "
-            f"To make it: {', then '.join(next(iter(commands.values())))}"
+            "nothing to grade in {folder}/<task>/{split}/ (no hyperparams.json). To make it: {train}, then "
+            "{inference}",
+            folder=args.output_dir,
+            split=args.split,
+            train=next(iter(commands.values()))[0],
+            inference=next(iter(commands.values()))[1],
         )
     outputs = {task: read_outputs(folders[task], task, args.split, args.data_dir) for task in present}
     grades = {task: grade_outputs(task, outputs[task]) for task in present}
@@ -92,19 +100,31 @@ def main(argv: Sequence[str] | None = None) -> None:
             if graded.gen is not None:
                 train_set = MNISTDataset("train", graded.hyperparams.dataset, args.data_dir)
                 grades[task]["extended"] = extended(graded, train_set)
-    printed = {task: notes(task, grades[task], outputs[task].hyperparams) for task in present}
+    printed = {
+        task: notes(task, grades[task], outputs[task].hyperparams, args.output_dir) for task in present
+    }
     write_json(args.output_dir / "grade_result.json", grades)
     for task in TASKS:
         if task in present:
             print("\n".join([score_table(task, grades[task]), *printed[task]]) + "\n")
         else:
-            print(f"{task} is not there. To make it: {', then '.join(commands[task])}\n")
+            print(
+                _(
+                    "{task} is not there. To make it: {train}, then {inference}",
+                    task=task,
+                    train=commands[task][0],
+                    inference=commands[task][1],
+                )
+                + "\n"
+            )
     total = sum(grade["score"] for grade in grades.values())
-    print(f"total {total:.2f} of {sum(task.cap for task in TASKS.values()):.0f}")
+    print(_("total {total:.2f} of {most:.0f}", total=total, most=sum(task.cap for task in TASKS.values())))
     print(write_report(args.output_dir, grades, outputs, commands, printed))
     print(
-        "This is the self-check. The final grade uses the same formula, with the code run in isolation on "
-        "unseen images."
+        _(
+            "This is the self-check. The final grade uses the same formula, with the code run in "
+            "isolation on unseen images."
+        )
     )
 
 

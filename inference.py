@@ -2,9 +2,9 @@
 
     python inference.py --checkpoint_path outputs/VAE0label/best.pt
 
-writes into the run's folder, outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8
+It writes into the run's folder, outputs/<task>/<split>/: `recon.npy` uint8 [N, 28, 28], `gen.npy` uint8
 [10, 1000, 28, 28], `hyperparams.json`, and the pictures `recon.png` (originals above reconstructions) and
-`gen.png`. `grade.py` scores them.
+`gen.png`. `grade.py` scores these files.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vaelab.cli import LabError, Parser, add_device_option, number, run
 from vaelab.config import MODEL_OPTIONS
 from vaelab.data.options import add_data_dir_option, add_split_option
+from vaelab.language import _
 from vaelab.tasks import TASKS, task_name
 
 if TYPE_CHECKING:
@@ -63,13 +64,16 @@ def check_latent_dim(checkpoint: Checkpoint, path: Path, latent_dim: int | None)
     """Raise LabError if the checkpoint's latent_dim is not the one that was given."""
     if latent_dim not in (None, checkpoint.config.latent_dim):
         raise LabError(
-            f"{path} has latent_dim {checkpoint.config.latent_dim}, not {latent_dim}: "
-            "leave --latent_dim out, or name another checkpoint"
+            "{path} has latent_dim {found}, not {latent_dim}: leave --latent_dim out, or name "
+            "another checkpoint",
+            path=path,
+            found=checkpoint.config.latent_dim,
+            latent_dim=latent_dim,
         )
 
 
 def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
-    """`recon/recon_<i>.png` and `gen/<label>/<i>.png`."""
+    """Write `recon/recon_<i>.png` and `gen/<label>/<i>.png`. uint8 [N, 28, 28] and [10, 1000, 28, 28]."""
     from tqdm import tqdm
 
     from vaelab.files import make_folder, write_file
@@ -87,7 +91,7 @@ def write_pngs(folder: Path, recon: np.ndarray, gen: np.ndarray) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the checkpoint's model, run it, write its outputs."""
     args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     import torch
     from tqdm import tqdm
 
@@ -98,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vaelab.files import file_md5, lock, make_folder
     from vaelab.inference import generate_all, reconstruct
     from vaelab.metrics.fid import GEN_PER_LABEL
+    from vaelab.origin import code_md5
     from vaelab.outputs import Hyperparams, write_outputs
     from vaelab.threads import SpinControl
 
@@ -106,30 +111,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = load_checkpoint(args.checkpoint_path, args.task)
     check_latent_dim(checkpoint, args.checkpoint_path, args.latent_dim)
     task, config = checkpoint.task, checkpoint.config
+    code = code_md5(Path(submission.__file__).parent, task)
     dataset = MNISTDataset(args.split, config.dataset, args.data_dir)
     device = choose_device(args.device)
     loaded = load_model(submission, checkpoint, args.checkpoint_path, task, device)
     dataset.to(device)
-    print(f"{config.model_name} of epoch {loaded.epoch}, {args.split} split of {dataset.source}")
+    print(
+        _(
+            "{name} of epoch {epoch}, {split} split of {source}",
+            name=config.model_name,
+            epoch=loaded.epoch,
+            split=args.split,
+            source=dataset.source,
+        )
+    )
 
     torch.manual_seed(args.seed)
-    with SpinControl(), tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
+    with SpinControl(), tqdm(total=len(dataset) + 10 * GEN_PER_LABEL, disable=None, unit=_("image")) as bar:
         recon = reconstruct(loaded, dataset, args.skip_compress, bar)
         gen = generate_all(loaded.model, recon.shape[1:], device, bar)
 
     folder = make_folder((args.output_dir or output_root(args.checkpoint_path, task)) / task / args.split)
     hyperparams = Hyperparams(
-        task, config.latent_dim, dataset.name, args.split, args.seed, str(args.checkpoint_path), md5
+        task, config.latent_dim, dataset.name, args.split, args.seed, str(args.checkpoint_path), md5, code
     )
     with lock(folder):
-        # Deleted first and written last: outputs with a hyperparams.json are complete and of one model.
+        # hyperparams.json is deleted first and written last: where it exists, the outputs are complete and
+        # all from one model.
         (folder / "hyperparams.json").unlink(missing_ok=True)
         for earlier in ("recon", "gen"):
             shutil.rmtree(folder / earlier, ignore_errors=True)
         if args.save_png:
             write_pngs(folder, recon, gen)
         write_outputs(folder, dataset.images.cpu().numpy(), recon, gen, hyperparams)
-    print(f"wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png")
+    print(_("wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png", folder=folder))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Building blocks: encoders and decoders, MLP and convolutional, for images of any shape.
 
-An encoder turns images into one vector of numbers, a decoder turns a vector into images in [0, 1].
-They don't depend on the VAE: submission.py decides which of the numbers are `mu`, `logvar` or `z`.
-Grey images have no channel axis, [B, H, W]; images of several channels are [B, C, H, W]. `cond_dim`
-more numbers, such as an embedded label, may stand beside the input of either. What they return is
-float32, also where the layers multiply in bfloat16: means, variances and losses need the digits.
+An encoder maps each image to a vector, a decoder maps a vector to an image in [0, 1]. They don't depend
+on the VAE: submission.py decides which entries of a vector are `mu`, `logvar` or `z`. Grey images have no
+channel axis, [B, H, W]; images of several channels are [B, C, H, W]. Both take an optional second input
+`cond`, [B, cond_dim], such as an embedded label. Their outputs are float32, even if the layers compute in
+bfloat16: means, variances and losses need that precision.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "ta
 
 
 def with_cond(h: Tensor, cond: Tensor | None) -> Tensor:
-    """Put the condition, [B, cond_dim], beside the vector h, [B, D]."""
+    """Concatenate h, [B, D], and the condition, [B, cond_dim], if there is one. [B, D + cond_dim]."""
     return h if cond is None else torch.cat([h, cond], dim=1)  # [B, D + cond_dim]
 
 
 def to_images(x: Tensor, image_shape: Shape) -> Tensor:
-    """Numbers of any layout to images, without the channel axis if they are grey."""
+    """Reshape values, [B, ...], to images: [B, H, W] if they are grey, else [B, C, H, W]."""
     return x.reshape(-1, *(image_shape[1:] if image_shape[0] == 1 else image_shape))
 
 
 def dense(in_dim: int, hidden_dim: int, out_dim: int, hidden_layers: int, activation: str) -> nn.Sequential:
-    """`in_dim` numbers to `out_dim` through `hidden_layers` layers of `hidden_dim`."""
+    """An MLP, [B, in_dim] to [B, out_dim], with `hidden_layers` hidden layers of width `hidden_dim`."""
     widths = [in_dim] + [hidden_dim] * hidden_layers
     layers = [
         layer
@@ -46,7 +46,7 @@ def dense(in_dim: int, hidden_dim: int, out_dim: int, hidden_layers: int, activa
 
 
 class MLPEncoder(nn.Module):
-    """Images to `out_dim` numbers through dense layers; `channels` is unused, it is an option of conv."""
+    """An MLP from images to vectors [B, out_dim]. `channels` is unused: it is an option of `ConvEncoder`."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """`in_dim` numbers to images through dense layers; `channels` is unused, it is an option of conv."""
+    """An MLP from vectors [B, in_dim] to images. `channels` is unused: it is an option of `ConvDecoder`."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class MLPDecoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a path that leads past them: He et al., Deep Residual Learning (2016)."""
+    """Two convolutions with a skip connection: He et al., Deep Residual Learning (2016)."""
 
     def __init__(self, channels: int, activation: str) -> None:
         super().__init__()
@@ -108,10 +108,10 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Images to `out_dim` numbers.
+    """A convolutional network from images to vectors [B, out_dim].
 
-    The convolutions see the image as a grid of patches, 4 x 4 pixels each (7 x 7 patches of a 28 x 28
-    image): a convolution there costs a sixteenth of one at full size, with the same receptive field.
+    The image is first divided into patches of 4 x 4 pixels (7 x 7 patches of a 28 x 28 image). A convolution
+    on this grid has a sixteenth of the positions of one on the pixels, and so a sixteenth of its cost.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """`in_dim` numbers to images: the mirror of `ConvEncoder`."""
+    """A convolutional network from vectors [B, in_dim] to images: `ConvEncoder` in reverse order."""
 
     def __init__(
         self,
@@ -183,9 +183,9 @@ ARCHITECTURES = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDeco
 
 
 class DemoVAE(nn.Module):
-    """The layers that the handout suggests to begin with: 784-400-2d and d-400-784.
+    """The layers that the handout suggests as a start: an encoder 784-400-2d and a decoder d-400-784.
 
-    Layers only. The encoder's 2d numbers are `mu` and `logvar`; to turn them into a VAE is the lab.
+    The encoder's output is `mu` and `logvar`, concatenated. There are no methods: writing them is the lab.
     """
 
     def __init__(self, latent_dim: int = 20, image_shape: Shape = MNIST_SHAPE) -> None:

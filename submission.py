@@ -1,7 +1,7 @@
-"""What a student writes: the VAE, its loss, and the conditional model.
+"""The VAE, its loss and the conditional model: the file that students complete.
 
-Parts 2 and 3 of the handout. The blanks are numbered as there: in the solved version the answer to a blank
-stands between two SOLUTION markers, in the students' version a TODO.
+Parts 2 and 3 of the handout. The number of a blank is that of its section there. In the solved version the
+answer to a blank is between two SOLUTION markers; in the students' version each blank is a TODO.
 B is the number of images in a batch, d = latent_dim. Images are float32 [B, 28, 28] in [0, 1], labels
 int64 [B].
 
@@ -19,7 +19,7 @@ from model import ARCHITECTURES, MNIST_SHAPE, Shape
 
 
 class VAE(nn.Module):
-    """An encoder q(z|x) = N(mu(x), diag(exp(logvar(x)))) and a decoder that gives the mean of p(x|z).
+    """An encoder q(z|x) = N(mu(x), diag(exp(logvar(x)))) and a decoder that returns the mean of p(x|z).
 
     `labels` is an argument so that both models are called in the same way; the VAE ignores it.
     """
@@ -74,7 +74,7 @@ class VAE(nn.Module):
         # END SOLUTION 2.2.4
 
     def generate(self, labels: Tensor) -> Tensor:
-        """One new image for each label: a code from the prior N(0, I), decoded. Returns: [B, 28, 28]."""
+        """Decode a code from the prior N(0, I) for each label. labels: [B]. Returns: images [B, 28, 28]."""
         z = torch.randn(len(labels), self.latent_dim, device=labels.device)  # [B, d]
         return self.decode(z, labels)  # [B, 28, 28]
 
@@ -82,7 +82,7 @@ class VAE(nn.Module):
 def vae_loss(
     recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, var: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The negative ELBO for p(x|z) = N(recon, var I) without its constant: (loss, recon_term, kl_term).
+    """(loss, recon_term, kl_term): the negative ELBO for p(x|z) = N(recon, var I), up to a constant.
 
     Sum over pixels and latents, mean over the batch, in nats per image:
     loss = 1/(2 var) ||x - recon||^2 + sum_i 1/2 (sigma_i^2 + mu_i^2 - 1 - log sigma_i^2).
@@ -99,7 +99,7 @@ def vae_loss(
 
 
 class GenModel(VAE):
-    """A conditional VAE, q(z|x, y) and p(x|z, y): both networks get the label y as a learned vector.
+    """A conditional VAE, q(z|x, y) and p(x|z, y): both networks have an embedding of the label y as input.
 
     Paper: Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional
     Generative Models (2015).

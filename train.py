@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from vaelab.cli import Parser, add_device_option, number, run
 from vaelab.config import TRAINING_OPTIONS, add_model_options, add_training_options, model_options
 from vaelab.data.options import add_data_dir_option, add_dataset_option
+from vaelab.language import _
+from vaelab.model_arguments import check_options, takes
 from vaelab.tasks import TASKS, task_name
 
 if importlib.util.find_spec("beyond"):  # not in the students' version
@@ -50,7 +52,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--tensorboard", **flag, help="also write a TensorBoard log, to <output_dir>/<task>/tensorboard/")
     add("--live", **flag, help="in a notebook (%%run train.py ...): draw the loss curves during training")
     exclusive = group.add_mutually_exclusive_group().add_argument
-    exclusive("--test_run", **flag, help="one batch of everything, to <output_dir>/test_run/<task>/")
+    exclusive("--test_run", **flag, help="train one epoch of one batch, in <output_dir>/test_run/<task>/")
     exclusive(
         "--resume",
         **flag,
@@ -64,7 +66,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     names = ", ".join(TASKS)
     parser.add_argument("--task", required=True, type=task_name, metavar="TASK", help=f"one of {names}")
-    add_model_options(parser)
+    add_model_options(
+        parser, {name: [task for task in TASKS if takes(task, name)] for name in model_options()}
+    )
     add_training_options(parser)
     if beyond_options:
         beyond_options.add_options(parser, model_options())
@@ -76,10 +80,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def make_request(args: argparse.Namespace) -> RunRequest:
-    """What the options ask for."""
+    """The options as a `RunRequest`."""
     from vaelab.run import RunRequest
 
     given = vars(args)
+    check_options(args.task, [name for name in model_options() if name in given])
 
     def of(names: Any) -> dict[str, Any]:
         return {name: given[name] for name in names if name in given}
@@ -112,11 +117,11 @@ def make_request(args: argparse.Namespace) -> RunRequest:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options and train."""
-    # Of the processes that torchrun starts on a machine, the first one alone reports a wrong option.
+    # If torchrun starts several processes on a machine, only the first of them reports a wrong option.
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     with nullcontext() if first else redirect_stderr(None):
         args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     import submission
     from data_utils import MNISTDataset
     from trainer import Trainer
@@ -133,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             try:
                 train(request, LabModules(submission, Trainer, MNISTDataset), world)
             except KeyboardInterrupt:
-                print("\nstopped: run the same command with --resume to continue", file=sys.stderr)
+                print("\n" + _("stopped: run the same command with --resume to continue"), file=sys.stderr)
                 sys.exit(130)
 
 

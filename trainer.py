@@ -35,24 +35,25 @@ from vaelab.data.augmentation import BINARIZE_SEED, augment, binarize
 from vaelab.device import autocast, keep_memory
 from vaelab.distributed import World
 from vaelab.files import make_folder, write_file, write_json
-from vaelab.images import image_grid, png_bytes
+from vaelab.images import image_grid, png_bytes, with_caption
+from vaelab.language import N_, Message, _, in_english
 from vaelab.metrics.reconstruction import mse, ssim, to_uint8
 from vaelab.run_files import QUALITY, TERMS, draw_loss_curve, read_log
 from vaelab.schedule import Schedule
 from vaelab.tasks import TASKS
 from vaelab.threads import PaceMonitor
 
-CHECK_EVERY = 20  # steps between two checks of the loss: each check makes a GPU wait
-VALID_BATCH = 1000
+CHECK_EVERY = 20  # steps between two checks of the loss: each check waits for the GPU
+VALID_BATCH = 1000  # images
 
 
 class Trainer:
-    """Trains one model into one folder.
+    """Trains a model, and writes the files of the run into `folder`.
 
     loss_fn: `submission.vae_loss`. A model with a method `training_loss(x, labels, var)`, which returns the
     same three terms, is trained with that instead. train_set, valid_set: `data_utils.MNISTDataset`s.
     keep_epochs: the epochs after which the model is also saved as `epoch_NNN.pt`. callbacks: see
-    `vaelab/callbacks.py`. world: the processes that train this model together; they share each batch.
+    `vaelab/callbacks.py`. world: the processes that train this model together, each on a part of every batch.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Trainer:
 
     @property
     def parameter_count(self) -> int:
-        """The number of trained values."""
+        """The number of parameters of the model."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     # --- Epochs and steps ---
@@ -98,13 +99,13 @@ class Trainer:
             self.run_callbacks()
         self.terms_of = self.parallel_terms()
         total, done = (epochs * self.steps_per_epoch for epochs in (self.config.epochs, self.epoch))
-        silent = None if self.world.is_main_process else True  # None: silent where the output is no terminal
+        silent = None if self.world.is_main_process else True  # None: no bar if stderr is no terminal
         try:
-            with tqdm(total=total, initial=done, disable=silent, unit="step") as bar:
+            with tqdm(total=total, initial=done, disable=silent, unit=_("step")) as bar:
                 while self.epoch < self.config.epochs:
                     self.fit_epoch(bar)
         except BaseException:
-            with contextlib.suppress(LabError):  # the user should read the first error, not one of the curve
+            with contextlib.suppress(LabError):  # report the first error, not one of the drawing
                 self.draw_loss_curve()
             raise
         self.draw_loss_curve()
@@ -113,7 +114,7 @@ class Trainer:
         """Train and validate for one epoch, then write its files."""
         start = time.perf_counter()
         self.seed_epoch()
-        bar.set_description(f"epoch {self.epoch + 1}/{self.config.epochs}")
+        bar.set_description(_("epoch {epoch}/{epochs}", epoch=self.epoch + 1, epochs=self.config.epochs))
         train = self.train_epoch(bar)
         valid = self.validate()
         self.check_finite(torch.tensor([valid["loss"]]), (self.epoch + 1) * self.steps_per_epoch - 1)
@@ -126,9 +127,12 @@ class Trainer:
             return
         self.finish_epoch(row)
         bar.write(
-            f"epoch {self.epoch:>3}/{self.config.epochs}  loss {train['loss']:.2f}  "
-            f"valid: loss {valid['loss']:.2f}  recon {valid['recon_term']:.2f}  kl {valid['kl_term']:.2f}  "
-            f"mse {valid['mse']:.5f}  ssim {valid['ssim']:.4f}  {row['seconds']:.1f} s"
+            _(
+                "epoch {epoch:>3}/{epochs}  loss {train_loss:.2f}  valid: loss {loss:.2f}  "
+                "recon {recon_term:.2f}  kl {kl_term:.2f}  mse {mse:.5f}  ssim {ssim:.4f}  {seconds:.1f} s",
+                **{"epoch": self.epoch, "epochs": self.config.epochs, "seconds": row["seconds"]},
+                **{"train_loss": train["loss"], **valid},
+            )
         )
 
     def train_epoch(self, bar: tqdm) -> dict[str, float]:
@@ -146,7 +150,7 @@ class Trainer:
                 self.check_finite(values[:, 0], step - len(window))
                 sums += values.double().sum(dim=0).numpy()
                 bar.update(len(window))
-                bar.set_postfix(loss=f"{values[-1, 0] / len(batch):.2f}")
+                bar.set_postfix({_("loss"): f"{values[-1, 0] / len(batch):.2f}"})
                 if note := self.pace.update((time.perf_counter() - start) / len(window)):
                     bar.write(note)
                 window, start = [], time.perf_counter()
@@ -164,7 +168,8 @@ class Trainer:
             terms, _ = self.terms_of(x, self.labels_for_model(batch.labels[rows]))  # [3]
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.zero_grad()
-        # Each process averages over its own rows; the processes' average must be that over the whole batch.
+        # The loss is a mean over this process's rows. With this factor, the average of all processes'
+        # gradients is the gradient of the mean over the whole batch.
         (terms[0] * (count * self.world.size / len(batch))).backward()
         self.clip_gradient()
         self.optimizer.step()
@@ -190,10 +195,11 @@ class Trainer:
         return self.config.lr * warmup * 0.5 * (1 + math.cos(math.pi * self.schedule.progress(step)))
 
     def clip_gradient(self) -> None:
-        """Scale the gradient down to the norm `grad_clip`, where it is longer."""
+        """Clip the norm of the gradient to grad_clip / (2 var)."""
         weights, limit = list(self.model.parameters()), self.config.grad_clip / (2 * self.config.var)
         norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-        # Reading the norm saves most steps a pass over all gradients on a CPU; a GPU would have to wait.
+        # On a CPU, the comparison saves a pass over all gradients in most steps. On a GPU it is left out: it
+        # would wait for the device.
         if self.device.type != "cpu" or norm > limit:
             nn.utils.clip_grads_with_norm_(weights, limit, norm)
 
@@ -210,7 +216,7 @@ class Trainer:
                 return self.checked_terms(self.model.training_loss(x, labels, self.config.var)), None
             output = self.model(x, labels)
         recon, mu, logvar = check_triple("forward", output, "(recon, mu, logvar)")  # [B, 28, 28], 2 x [B, d]
-        check_output("recon, the first output of forward,", recon, x.shape)
+        check_output(N_("recon, the first output of forward,"), recon, x.shape)
         for name, value in (("mu", mu), ("logvar", logvar)):
             check_output(name, value, (len(x), self.config.latent_dim))
         recon, mu, logvar = recon.float(), mu.float(), logvar.float()  # bf16 is too coarse for sums
@@ -218,9 +224,9 @@ class Trainer:
 
     def checked_terms(self, terms: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """The output of a loss function as one tensor [3]. Raises: LabError if it isn't three scalars."""
-        terms = check_triple("the loss function", terms, "(loss, recon_term, kl_term)")
+        terms = check_triple(N_("the loss function"), terms, "(loss, recon_term, kl_term)")
         for name, term in zip(TERMS, terms, strict=True):
-            check_output(f"{name}, a mean over the batch,", term, ())
+            check_output(Message("{name}, a mean over the batch,", name=name), term, ())
         return torch.stack(terms)
 
     def parallel_terms(self) -> Callable:
@@ -231,21 +237,28 @@ class Trainer:
         return self.world.parallel(self.model, self.loss_terms, example)
 
     def check_finite(self, losses: Tensor, first_step: int) -> None:
-        """Raise LabError at the first nan or infinite loss. losses: [n], from step `first_step` on."""
+        """Raise LabError if a loss is nan or infinite. losses: [n], of the steps from `first_step` on."""
         bad = (~torch.isfinite(losses)).nonzero()
         if len(bad):
             step = first_step + int(bad[0])
             raise LabError(
-                f"the loss became {losses[bad[0]].item()} at step {step}, in epoch {self.epoch + 1}; "
-                f"{self.folder / 'last.pt'} still contains epoch {self.epoch}. Start again with --overwrite "
-                f"and a lower --lr (it was {self.config.lr:g}) or a higher --var (it was {self.config.var:g})"
+                "the loss became {loss} at step {step}, in epoch {epoch}; {path} still contains epoch "
+                "{done}. Start again with --overwrite and a lower --lr (it was {lr:g}) or a higher --var "
+                "(it was {var:g})",
+                loss=losses[bad[0]].item(),
+                step=step,
+                epoch=self.epoch + 1,
+                path=self.folder / "last.pt",
+                done=self.epoch,
+                lr=self.config.lr,
+                var=self.config.var,
             )
 
     # --- Validation ---
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The loss terms in eval mode (z = mu), and MSE and SSIM on uint8 as in the grade; all means."""
+        """Means over `valid` of the loss terms in eval mode (z = mu), and of MSE and SSIM on uint8 images."""
         self.model.eval()
         sums = torch.zeros(len(TERMS) + len(QUALITY), device=self.device)
         generator = torch.Generator(self.device).manual_seed(BINARIZE_SEED)
@@ -258,8 +271,9 @@ class Trainer:
             if recon is None:
                 with autocast(self.config.precision, self.device):
                     recon = self.model(x, labels)[0]  # [B, 28, 28]
-            saved = to_uint8(recon).float() / 255  # [B, 28, 28]
-            quality = torch.stack([metric(saved, batch.images[rows]).mean() for metric in (mse, ssim)])
+            saved, images = to_uint8(recon), batch.images[rows]  # uint8 and float32 [B, 28, 28]
+            quality = [mse(saved, to_uint8(images)).mean(), ssim(saved.float() / 255, images).mean()]
+            quality = torch.stack(quality)
             sums += torch.cat([terms, quality]) * count
         means = self.world.sum(sums) / len(self.valid_set)
         return dict(zip((*TERMS, *QUALITY), means.tolist(), strict=True))
@@ -267,7 +281,7 @@ class Trainer:
     # --- The files of a run ---
 
     def finish_epoch(self, row: dict[str, float]) -> None:
-        """Write the epoch's files. `last.pt` is the last: a run killed before it repeats the epoch."""
+        """Write the epoch's files. `last.pt` comes last: a run killed before that repeats the epoch."""
         self.draw_samples()
         last = self.epoch * self.steps_per_epoch - 1
         if self.schedule.stage(last) != self.schedule.stage(last - self.steps_per_epoch):
@@ -302,25 +316,29 @@ class Trainer:
             self.optimizer.load_state_dict(checkpoint.optimizer)
             self.epoch, self.best_loss = checkpoint.epoch, float(checkpoint.best_loss)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise LabError(f"{path} can't be resumed ({error}): start again with --overwrite") from error
+            raise LabError(
+                "{path} can't be resumed ({error}): start again with --overwrite", path=path, error=error
+            ) from error
         self.log = [row for row in read_log(self.folder / "log.jsonl") if row["epoch"] <= self.epoch]
 
     @torch.no_grad()
     def draw_samples(self) -> None:
-        """`samples/epoch_NNN.png`: ten samples for each label, from the same noise in every epoch."""
+        """Write `samples/epoch_NNN.png`: ten samples of each label, from the same noise in every epoch."""
         self.model.eval()
         torch.manual_seed(self.config.seed)
         labels = torch.arange(10, device=self.device).repeat_interleave(10)  # [100]
         images = to_uint8(generate(self.model, labels))  # [100, 28, 28]
         path = make_folder(self.folder / "samples") / f"epoch_{self.epoch:03d}.png"
-        write_file(path, png_bytes(image_grid(images.cpu().numpy(), columns=10)))
+        grid = image_grid(images.cpu().numpy(), columns=10)
+        caption = Message("Samples after epoch {epoch}, from the same noise in every epoch", epoch=self.epoch)
+        write_file(path, png_bytes(with_caption(grid, in_english(caption))))
 
     def draw_loss_curve(self) -> None:
-        """`loss_curve.png`, from the log."""
+        """Draw `loss_curve.png` from the log, if there is one."""
         if self.log:  # empty in all processes but the main one
             draw_loss_curve(self.log, self.folder / "loss_curve.png")
 
     def write_config(self) -> None:
-        """`config.json`: the configuration, and the machine it runs on."""
+        """Write `config.json`: the configuration, the device, torch's version, the number of parameters."""
         about = {"device": str(self.device), "torch": torch.__version__, "parameters": self.parameter_count}
         write_json(self.folder / "config.json", self.config.to_dict() | about)

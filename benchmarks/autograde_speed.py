@@ -4,7 +4,7 @@
 
 First a submission whose model needs almost no time (PCA): its time is overhead of five sandboxes, the canary
 inputs, the score and the pages. Then a class: honest submissions (the lab's MLP, trained for an epoch) and
-hostile ones of `tests/hostile.py`, some of which exceed each limit.
+hostile ones of `tests/hostile.py`, which together exceed every limit.
 """
 
 from __future__ import annotations

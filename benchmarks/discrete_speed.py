@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     add_data_dir_option(parser)
     add = parser.add_argument
     add("--model", choices=DISCRETE_MODELS, default="vq", help="(default: vq)")
-    add("--channels", type=number(int, 1), default=32, help="of both models (default: 32)")
+    add("--channels", type=number(int, 1), default=64, help="of both models (default: 64)")
     add("--images", type=number(int, 128), default=6400, help="images of a pass (default: 6400)")
     add("--pairs", type=number(int, 1), default=5, help="pairs of measurements of each stage (default: 5)")
     return parser.parse_args()

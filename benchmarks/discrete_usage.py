@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     add("--seeds", type=number(int, 0), nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
     # As many as the first stage of the default training has.
     add("--epochs", type=number(int, 1), default=6, help="of each training (default: 6)")
-    add("--channels", type=number(int, 1), default=32, help="(default: 32)")
+    add("--channels", type=number(int, 1), default=64, help="(default: 64)")
     add("--num_codes", type=number(int, 2), default=512, help="(default: 512)")
     return parser.parse_args()
 

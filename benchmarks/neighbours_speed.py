@@ -69,7 +69,7 @@ def make_work(name: str, args: argparse.Namespace, folder: Path) -> Callable[[],
 
 @contextmanager
 def load(name: str, work: str, way: str, args: argparse.Namespace) -> Iterator[None]:
-    """Other processes that are busy within the context."""
+    """A context in which other processes are busy."""
     command, count = [sys.executable, "-c", "while True: pass"], int(name[0]) if name[0].isdigit() else 0
     if name == "the same work":
         count, command = 1, [sys.executable, __file__, "--dataset", args.dataset, "--forever", work, way]
@@ -110,7 +110,7 @@ def parse_args() -> argparse.Namespace:
     add_dataset_option(parser)
     add_data_dir_option(parser)
     parser.add_argument("--rounds", type=number(int, 1), default=3, help="measurements of each (default: 3)")
-    parser.add_argument("--seconds", type=number(float, 0), default=4, help="of each one (default: 4)")
+    parser.add_argument("--seconds", type=number(float, 0), default=4, help="of each run (default: 4)")
     parser.add_argument("--work", nargs="+", choices=WORK, default=WORK, help="(default: all)")
     parser.add_argument("--forever", nargs=2, metavar=("WORK", "WAY"), help="do some work until killed")
     return parser.parse_args()

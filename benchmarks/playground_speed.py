@@ -65,7 +65,7 @@ def response_times(port: int, tab: str, events: int) -> list[float]:
 def main() -> None:
     """Start the playground, measure, print."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--checkpoint_path", type=Path, required=True, help="the model to play with")
+    parser.add_argument("--checkpoint_path", type=Path, required=True, help="the checkpoint of the model")
     parser.add_argument("--events", type=number(int, 1, 10_000), default=100, help="(default: 100)")
     add_data_dir_option(parser)
     args = parser.parse_args()

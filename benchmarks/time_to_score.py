@@ -21,7 +21,7 @@ from vaelab.cli import Parser, markdown, number, run
 from vaelab.data.options import add_data_dir_option, add_dataset_option
 from vaelab.data.splits import prepare
 
-EPOCHS = {28.48: 1, 30.0: 1, 33.0: 3}  # 28.48: what was published for this lab
+EPOCHS = {28.48: 1, 30.0: 1, 33.0: 3}  # 28.48: the score published for this lab
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,1 +1,1 @@
-"""What goes beyond the lab: additions around a submission's model. Not part of the students' version."""
+"""Additions to a submission's model, which go beyond the lab. Not part of the students' version."""

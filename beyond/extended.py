@@ -1,7 +1,7 @@
 """A submission's model with additions: a learned prior, another reconstruction loss, refined codes.
 
-Each of the three is independent of the others and works with any submission. What is off is left to the
-submission: its own `generate`, `vae_loss` and `mu`.
+Each of the three is independent of the others and works with any submission. For an addition that is off, the
+submission's own `generate`, `vae_loss` or `mu` is used.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Extended(nn.Module):
         """One new image for each label. Returns: [B, 28, 28]."""
         if self.additions.prior == "standard":
             return self.model.generate(labels)
-        eps = sobol_normal(labels, self.prior.latent_dim)  # [B, d], more even than independent draws
+        eps = sobol_normal(labels, self.prior.latent_dim)  # [B, d], more evenly distributed than randn
         z = self.prior.sample(eps, self.classes(labels, len(labels)))  # [B, d]
         return self.model.decode(z, labels)
 
@@ -76,10 +76,10 @@ class Extended(nn.Module):
             return self.model.training_loss(x, labels, var)
         recon, mu, logvar = (value.float() for value in self.model(x, labels))  # [B, 28, 28], 2 x [B, d]
         y = self.classes(labels, len(x))  # [B]
-        _, recon_term, kl_term = self.vae_loss(recon, x, mu - self.prior.mean(y), logvar, var)
+        _, recon_term, kl_term = self.vae_loss(recon, x, mu - self.prior.mean(y), logvar, var)  # [], []
         if self.additions.recon != "mse":
             error = recon_error(self.additions.recon, recon, x)  # [B], a mean over the pixels
-            recon_term = x[0].numel() / (2 * var) * error.mean()
+            recon_term = x[0].numel() / (2 * var) * error.mean()  # []
         return recon_term + kl_term + self.prior.loss(mu, logvar, y), recon_term, kl_term
 
     def refined_codes(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -91,14 +91,14 @@ class Extended(nn.Module):
 
         return refine(mu, error_of, self.additions.refine)
 
-    # --- Checkpoints: the submission's weights stand apart from those of the additions ---
+    # --- Checkpoints: the submission's weights are stored separately from those of the additions ---
 
     def checkpoint_entries(self) -> dict[str, Any]:
         """The fields `model` and `beyond` of a checkpoint."""
         return {"model": self.model.state_dict(), "beyond": self.prior.state_dict()}
 
     def load_checkpoint_entries(self, model: dict[str, Tensor], beyond: dict[str, Tensor]) -> None:
-        """Load what `checkpoint_entries` gave. Raises: RuntimeError if the weights don't fit."""
+        """Load the result of `checkpoint_entries`. Raises: RuntimeError if the weights don't fit."""
         self.model.load_state_dict(model)
         self.prior.load_state_dict(beyond)
 
@@ -106,17 +106,20 @@ class Extended(nn.Module):
 def extend(model: nn.Module, vae_loss: Loss, config: TrainConfig) -> Extended:
     """A submission's model with the additions of a configuration.
 
-    Raises: LabError for additions that the task or the submission rules out.
+    Raises: LabError for additions that the task or the submission does not support.
     """
     additions = Additions.from_dict(config.beyond)
     name = type(model).__name__
     if additions.prior == "class_mean" and not TASKS[config.task].conditional:
         raise LabError(
-            f"--prior class_mean needs labels, which {config.task} does not use: choose another prior"
+            "--prior class_mean needs labels, which {task} does not use: choose another prior",
+            task=config.task,
         )
     if hasattr(model, "training_loss") and (additions.recon, additions.prior) != ("mse", "standard"):
-        raise LabError(f"{name} has its own training_loss: leave --recon and --prior out, or remove it")
+        raise LabError(
+            "{name} has its own training_loss: leave --recon and --prior out, or remove it", name=name
+        )
     if hasattr(model, "compress") and additions.refine:
-        raise LabError(f"{name} has its own compress: leave --refine out, or remove the method")
+        raise LabError("{name} has its own compress: leave --refine out, or remove the method", name=name)
     num_classes = 10 if TASKS[config.task].conditional else 1
     return Extended(model, vae_loss, additions, config.latent_dim, num_classes)

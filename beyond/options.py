@@ -14,7 +14,7 @@ from vaelab.cli import LabError
 from vaelab.config import MODELS, SUBMISSION_MODEL, Option
 from vaelab.tasks import TASKS
 
-# What --beyond switches on, and the network and the training it needs for the best score that we know of.
+# The additions of --beyond, and the defaults of the network and the training that scored best with them.
 ALL_ON = {"prior": "learned", "recon": "ssim_mse", "refine": 10}
 ALL_ON_DEFAULTS = {"channels": 64, "hidden_dim": 512, "augment": 1.0}
 EPOCHS = {False: 9, True: 18}  # of --beyond, by `Task.conditional`
@@ -31,7 +31,7 @@ DISCRETE_TRAINING = {"var": 0.01, "epochs": 10}
 
 @dataclass(frozen=True)
 class Additions:
-    """What is added to a submission. The defaults add nothing."""
+    """The additions to a submission. With the defaults, nothing is added."""
 
     prior: str = addition(
         "standard",
@@ -57,7 +57,11 @@ class Additions:
     def from_dict(cls, values: dict[str, Any]) -> Additions:
         """The additions stored in a checkpoint. Raises: LabError if they are invalid."""
         if values.keys() != OPTIONS.keys():
-            raise LabError(f"expected the additions {', '.join(OPTIONS)}, got {', '.join(map(str, values))}")
+            raise LabError(
+                "expected the additions {options}, got {values}",
+                options=", ".join(OPTIONS),
+                values=", ".join(map(str, values)),
+            )
         for name, about in OPTIONS.items():
             about.check(name, values[name])
         return cls(**values)
@@ -91,10 +95,9 @@ DISCRETE_OPTIONS: dict[str, tuple[Option, Any]] = {
             kind=int,
             minimum=4,
             maximum=4096,
-            help="width of the prior's layers, a multiple of 4: with 64, an epoch of the prior costs three "
-            "times one of the VAE",
+            help="width of the prior's layers, a multiple of 4",
         ),
-        32,
+        64,
     ),
     "prior_layers": (
         Option(
@@ -169,8 +172,9 @@ def chosen_model(given: dict[str, Any]) -> str:
     additions = [f"--{name}" for name in (*OPTIONS, "beyond") if given.get(name)]
     if model != SUBMISSION_MODEL and additions:
         raise LabError(
-            f"--model {model} can't have {', '.join(additions)}: these add to a model of submission.py; "
-            "leave them out"
+            "--model {model} can't have {additions}: these add to a model of submission.py; leave them out",
+            model=model,
+            additions=", ".join(additions),
         )
     return model
 

@@ -4,10 +4,10 @@ Three of them, which `benchmarks/quality.py` compares:
 
 - `standard`: N(0, I), the plain VAE's;
 - `class_mean`: N(m_y, I), with a learned mean for each class;
-- `learned`: a flow that maps N(0, I) to the codes that the encoder gives the images of a class.
+- `learned`: a flow that maps N(0, I) to the encoder's codes for the images of a class.
 
-With the first two the KL term makes the codes follow the prior, at the expense of reconstruction. The third
-fits the distribution of the codes, so the KL term only has to keep them from growing. y is one of
+With the first two, the KL term makes the codes follow the prior, and reconstruction gets worse. The third is
+fitted to the distribution of the codes, so the KL term is only needed to bound their size. y is one of
 `num_classes` classes; a model without labels has one class.
 """
 
@@ -29,7 +29,7 @@ def sobol_normal(y: Tensor, latent_dim: int) -> Tensor:
     """
     points = SobolEngine(latent_dim, scramble=True).draw(len(y)).clamp(1e-7, 1 - 1e-7)  # [B, d] in (0, 1)
     eps = torch.empty_like(points)
-    eps[y.argsort(stable=True).cpu()] = torch.special.ndtri(points)  # neighbours in the sequence: one class
+    eps[y.argsort(stable=True).cpu()] = torch.special.ndtri(points)  # consecutive points to one class
     return eps.to(y.device)
 
 
@@ -45,7 +45,7 @@ class StandardPrior(nn.Module):
         return torch.zeros(len(y), self.latent_dim, device=y.device)
 
     def loss(self, mu: Tensor, logvar: Tensor, y: Tensor) -> Tensor:
-        """The loss that trains the prior, beside the ELBO. mu, logvar: [B, d]; y: [B]. Returns: []."""
+        """The loss that trains the prior, added to the VAE's. mu, logvar: [B, d]; y: [B]. Returns: []."""
         return mu.new_zeros(())
 
     def sample(self, eps: Tensor, y: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class FlowPrior(StandardPrior):
     Models (2019); Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models (2022).
     """
 
-    STEPS = 4  # of the midpoint rule from noise to code; more brought no better images
+    STEPS = 4  # of the midpoint rule from noise to code; more did not improve the images
     REPEATS = 4  # points of the path that each code of a batch is trained on
 
     def __init__(self, latent_dim: int, num_classes: int, hidden_dim: int = 512) -> None:
@@ -101,9 +101,10 @@ class FlowPrior(StandardPrior):
         return self.net(h).float()  # [B, d]
 
     def loss(self, mu: Tensor, logvar: Tensor, y: Tensor) -> Tensor:
-        """||v(z_t, t, y) - (z - eps)||^2, summed over the latents, mean over the batch; z ~ q(z|x).
+        """The flow-matching loss ||v(z_t, t, y) - (z - eps)||^2 of codes z ~ q(z|x).
 
-        The codes are taken as they are: no gradient reaches the encoder. mu, logvar: [B, d]; y: [B].
+        Sum over the latents, mean over the batch. The codes are detached: no gradient reaches the encoder.
+        mu, logvar: [B, d]; y: [B]. Returns: [].
         """
         mu, logvar = (value.detach().repeat(self.REPEATS, 1) for value in (mu, logvar))
         y = y.repeat(self.REPEATS)
@@ -115,7 +116,7 @@ class FlowPrior(StandardPrior):
 
     def sample(self, eps: Tensor, y: Tensor) -> Tensor:
         """Noise from N(0, I), [B, d], to codes of the classes y, [B]: the midpoint rule. Returns: [B, d]."""
-        z, step = eps, 1 / self.STEPS
+        z, step = eps, 1 / self.STEPS  # [B, d]
         for i in range(self.STEPS):
             t = torch.full((len(y), 1), i * step, device=y.device)  # [B, 1]
             half = z + 0.5 * step * self.velocity(z, t, y)  # [B, d]

@@ -1,6 +1,6 @@
 """Refined codes: a few steps of gradient descent on the code of each image, after the encoder.
 
-The encoder predicts a code at once; a search for each image finds a slightly better one.
+The encoder computes a code in one pass; an optimization for each image finds a slightly better one.
 Paper: Kim et al., Semi-Amortized Variational Autoencoders (2018).
 """
 
@@ -25,7 +25,7 @@ def refine(z: Tensor, error_of: ErrorOf, steps: int) -> Tensor:
     for _ in range(steps + 1):
         error, grad = error_and_grad(z, error_of)  # [B, 1], [B, d]
         best, min_error = torch.where(error < min_error, z, best), torch.minimum(error, min_error)
-        if previous is None:  # a tenth of the step to zero, if the error were linear
+        if previous is None:  # a tenth of the step to error 0, if it were linear
             step = 0.1 * error / grad.square().sum(dim=1, keepdim=True).clamp(min=1e-12)  # [B, 1]
         else:
             delta_z, delta_grad = z - previous[0], grad - previous[1]  # [B, d], [B, d]

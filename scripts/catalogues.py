@@ -23,13 +23,14 @@ from babel.messages.catalog import Catalog  # noqa: E402
 from babel.messages.mofile import write_mo  # noqa: E402
 from babel.messages.pofile import read_po, write_po  # noqa: E402
 from jinja2.ext import babel_extract  # noqa: E402
+from translated_notebook import SOURCE, notebook_messages, path_of, translated_notebook  # noqa: E402
 
 from vaelab.cli import LabError, Parser, run  # noqa: E402
 from vaelab.language import DOMAIN, LOCALE  # noqa: E402
 
 # The functions with messages as arguments, and the places of these; `plural` has two forms of one message.
 MARKED = {
-    **dict.fromkeys(("_", "N_", "Message", "LabError", "SourceUnavailableError"), (0,)),
+    **dict.fromkeys(("_", "N_", "Message", "figure_text", "LabError", "SourceUnavailableError"), (0,)),
     **{"CheckFailed": (0, 1), "Check": (1,), "add_argument_group": (0, 1)},
 }
 Entry = tuple[str, str | tuple[str, str]]  # file, message
@@ -80,6 +81,8 @@ def messages() -> Iterator[Entry]:
             for path in sorted(REPO.glob(pattern)):
                 for text in read(path):
                     yield path.relative_to(REPO).as_posix(), text
+    for text in notebook_messages():
+        yield SOURCE.relative_to(REPO).as_posix(), text
 
 
 def template() -> Catalog:
@@ -129,12 +132,17 @@ def updated(language: str, text: bytes) -> Catalog:
     return new
 
 
-def files(language: str, text: bytes) -> tuple[bytes, bytes]:
-    """The .po file and the .mo file of a language. text: its .po file so far."""
+def files(language: str, text: bytes) -> dict[Path, bytes]:
+    """The files of a language: translations, compiled catalogue, notebook. text: its .po file so far."""
     catalog, po, mo = updated(language, text), io.BytesIO(), io.BytesIO()
     write_po(po, catalog, width=100, include_lineno=False, omit_header=False)
     write_mo(mo, catalog)
-    return po.getvalue(), mo.getvalue()
+    path = po_path(language)
+    return {
+        path: po.getvalue(),
+        path.with_suffix(".mo"): mo.getvalue(),
+        path_of(language): translated_notebook(language, lambda text: catalog.get(text).string or text),
+    }
 
 
 def missing(language: str) -> list[str]:
@@ -161,17 +169,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         po_path(args.new).write_bytes(b"")
     stale = []
     for path in sorted(LOCALE.glob(f"*/LC_MESSAGES/{DOMAIN}.po")):
-        language, compiled = path.parents[1].name, path.with_suffix(".mo")
-        po, mo = files(language, path.read_bytes())
-        if args.check:
-            fresh = path.read_bytes() == po and compiled.is_file() and compiled.read_bytes() == mo
-            stale += [] if fresh else [path.relative_to(REPO).as_posix()]
-            continue
-        path.write_bytes(po)
-        compiled.write_bytes(mo)
-        untranslated = missing(language)
-        count = len(updated(language, po)) - len(untranslated)
-        print(f"{language}: {count} messages translated, {len(untranslated)} not translated")
+        language = path.parents[1].name
+        for file, content in files(language, path.read_bytes()).items():
+            if not args.check:
+                file.write_bytes(content)
+            elif not file.is_file() or file.read_bytes() != content:
+                stale.append(file.relative_to(REPO).as_posix())
+        if not args.check:
+            untranslated = missing(language)
+            count = len(updated(language, path.read_bytes())) - len(untranslated)
+            print(f"{language}: {count} messages translated, {len(untranslated)} not translated")
     if stale:
         raise LabError("{files} not up to date: run python scripts/catalogues.py", files=", ".join(stale))
 

@@ -9,4 +9,5 @@ export PATH="$PWD/.venv/bin:$PWD/.venv/Scripts:$PATH"
 
 ruff format --check .
 ruff check .
-python -m pytest -n auto "$@"
+# loadgroup: tests of one xdist_group go to one worker, which makes what they share once.
+python -m pytest -n auto --dist loadgroup "$@"

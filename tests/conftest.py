@@ -1,14 +1,17 @@
-"""Shared by the tests: files of the idx format, running a command as a user does, a finished main job."""
+"""Shared by the tests: files in the idx format, running commands as a user does, trained models."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import gettext
 import gzip
 import hashlib
 import importlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -26,10 +29,11 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-# Tests run beside each other, each on a core of its own. Set before torch is imported.
+# Several tests run in parallel, each on one core. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["VAE_LAB_LANG"] = "en"  # whatever the locale of the machine
 
+from vaelab import language  # noqa: E402
 from vaelab.data import idx  # noqa: E402
 from vaelab.files import lock  # noqa: E402
 
@@ -49,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
-# --- Files of MNIST's kind ----------------------------------------------------------------------
+# --- Files in MNIST's format --------------------------------------------------------------------
 
 NAMES = (
     "train-images-idx3-ubyte",
@@ -65,7 +69,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def small_set(seed: int = 0) -> dict[str, np.ndarray]:
-    """Sixty training and ten test images that no two share, with labels."""
+    """Sixty training and ten test images, all different, with labels."""
     rng = np.random.default_rng(seed)
     return {
         NAMES[0]: rng.integers(0, 256, (60, 28, 28), np.uint8),
@@ -85,7 +89,7 @@ def write_set(folder: Path, arrays: dict[str, np.ndarray], gz: bool = False) -> 
 
 @pytest.fixture
 def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-    """A set of 60 + 10 images that the code takes for MNIST."""
+    """A set of 60 + 10 images that the code accepts as MNIST."""
     arrays = small_set()
     sums = [hashlib.md5(idx_bytes(arrays[name])).hexdigest() for name in NAMES]
     md5 = {"train": tuple(sums[:2]), "t10k": tuple(sums[2:])}
@@ -107,6 +111,37 @@ def small_cifar10(folder: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
     folder.mkdir(exist_ok=True)
     np.savez(folder / "cifar10_part.npz", **arrays)
     return arrays
+
+
+# --- Languages ----------------------------------------------------------------------------------
+
+
+class Untranslated(gettext.NullTranslations):
+    """Raises an error for every message but a name, such as `mu`."""
+
+    def gettext(self, message: str) -> str:
+        assert re.fullmatch(r"[\w.]+", message), f"without a translation: {message}"
+        return message
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1)
+
+
+@contextlib.contextmanager
+def chinese() -> Iterator[None]:
+    """Within this context, messages are in Chinese, and one without a translation is an error."""
+    before, catalogue = language.language(), gettext.translation(language.DOMAIN, language.LOCALE, ["zh"])
+    catalogue.add_fallback(Untranslated())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(language.VARIABLE, "zh")
+        patch.setattr(
+            language, "catalogue", lambda name: {"zh": catalogue}.get(name, gettext.NullTranslations())
+        )
+        language.set_language("zh")
+        try:
+            yield
+        finally:
+            language.set_language(before)
 
 
 # --- Commands -----------------------------------------------------------------------------------
@@ -154,20 +189,22 @@ def modules_of(repo: Path) -> Iterator[None]:
     """Within this context, the lab's modules are imported from `repo`, another copy of the lab."""
     tops = {path.stem for path in REPO.glob("*.py")} | LAB_PACKAGES
 
-    def take_out() -> dict[str, ModuleType]:
+    def remove_modules() -> dict[str, ModuleType]:
         names = [name for name in sys.modules if name.partition(".")[0] in tops]
         return {name: sys.modules.pop(name) for name in names}
 
-    ours = take_out()
+    ours = remove_modules()
     elsewhere = [entry for entry in sys.path if Path(entry).resolve() != REPO]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(repo), *elsewhere])
         patch.setattr(sys, "dont_write_bytecode", True)  # submission.py may be rewritten within a second
+        for name in ("_", "ngettext"):  # which the copy's vaelab.cli replaces
+            patch.setattr(argparse, name, getattr(argparse, name))
         importlib.invalidate_caches()
         try:
             yield
         finally:
-            take_out()
+            remove_modules()
             sys.modules.update(ours)
 
 
@@ -190,6 +227,7 @@ def run_here(
         patch.delenv("VAE_LAB_DATA", raising=False)
         for name, value in (env or {}).items():
             patch.setenv(name, value)
+        stack.callback(language.set_language, language.language())
         stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         stack.enter_context(contextlib.chdir(cwd))
         stack.enter_context(contextlib.redirect_stdout(out))
@@ -236,7 +274,7 @@ def succeed(*args: object, cwd: Path, **kwargs) -> str:
 
 
 def fail(*args: object, cwd: Path, **kwargs) -> str:
-    """Run a command that must end as a user's mistake does: code 2 and one line. Returns: the line."""
+    """Run a command that must end with exit code 2 and one line of error. Returns: the line."""
     result = run_command(*args, cwd=cwd, **kwargs)
     assert result.returncode == 2, (result.returncode, result.stdout, result.stderr)
     assert result.stderr.startswith("error: "), result.stderr
@@ -263,7 +301,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 
 
 def do_main_job(cwd: Path, *options: object) -> None:
-    """Train both tasks (a small MLP, scikit-learn's digits), run and grade them."""
+    """Train both tasks (a small MLP on scikit-learn's digits), run inference, and grade."""
     options = ("--dataset", "digits", "--arch", "mlp", "--epochs", 20, "--latent_dim", 12, *options)
     for task in ("VAE0label", "Genwithlabel"):
         succeed("train.py", "--task", task, *options, cwd=cwd, curve=True)
@@ -273,11 +311,10 @@ def do_main_job(cwd: Path, *options: object) -> None:
 
 @pytest.fixture(scope="session")
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which both tasks were trained as the submission stands, run and graded: see `do_main_job`.
+    """A folder in which both tasks were trained without additions, and graded: see `do_main_job`.
 
-    Tests read it; one that changes something copies it first.
+    Tests only read it: a test that changes something copies it first (`change`).
     """
-
     return made_once(tmp_path_factory, "main_job", do_main_job)
 
 
@@ -289,7 +326,7 @@ def beyond_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, and no folder of data named by the environment."""
+    """An empty working folder; the variable VAE_LAB_DATA is not set."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VAE_LAB_DATA", raising=False)
     return tmp_path

@@ -1,1 +1,1 @@
-"""The library of the lab: data, metrics, checkpoints, files, options. It imports nothing from above it."""
+"""The library of the lab: data, metrics, checkpoints, files, options. It imports no other part of it."""

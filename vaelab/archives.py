@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from vaelab.cli import LabError, reason
+from vaelab.language import N_, Message, as_message
 
 MAX_FILES = 50_000  # in an archive, or in a folder
 MAX_UNPACKED = 2 << 30  # bytes of all files of a tar archive, which is read from its start to its end
@@ -38,7 +39,7 @@ class Member:
 
     path: PurePosixPath  # inside the hand-in; an archive inside counts as a folder
     open: Callable[[], IO[bytes]]
-    problem: str = ""  # the reason why it can't be taken
+    problem: str | Message = ""  # the reason why it can't be taken, a message
 
 
 def is_archive(name: str) -> bool:
@@ -54,7 +55,9 @@ def ignored(path: PurePosixPath) -> bool:
 def file_problem(path: Path) -> str:
     """Why a file can't be taken; empty if it can."""
     mode = path.lstat().st_mode
-    return "" if stat.S_ISREG(mode) else "a link" if stat.S_ISLNK(mode) else "a device or a pipe"
+    if stat.S_ISREG(mode):
+        return ""
+    return N_("a link") if stat.S_ISLNK(mode) else N_("a device or a pipe")
 
 
 def file_member(path: Path, name: PurePosixPath) -> Member:
@@ -74,14 +77,22 @@ def folder_members(folder: Path) -> list[Member]:
             path = Path(top, name)
             members.append(file_member(path, PurePosixPath(path.relative_to(folder).as_posix())))
         if len(members) > MAX_FILES:
-            raise LabError(f"{folder.name} contains more than {MAX_FILES:,} files: hand in those of the lab")
+            raise LabError(
+                "{name} contains more than {most:,} files: hand in those of the lab",
+                name=folder.name,
+                most=MAX_FILES,
+            )
     return members
 
 
 def archive_members(path: Path, name: str, stack: ExitStack) -> list[Member]:
     """The files of an archive. name: what to call it. Raises: LabError if it can't be read."""
     if file_problem(path):
-        raise LabError(f"{name} is not a regular file ({file_problem(path)}): hand in the file itself")
+        raise LabError(
+            "{name} is not a regular file ({problem}): hand in the file itself",
+            name=name,
+            problem=as_message(file_problem(path)),
+        )
     try:
         if name.lower().endswith(".zip"):
             return zip_members(stack.enter_context(zipfile.ZipFile(path)), name)
@@ -95,11 +106,16 @@ def archive_members(path: Path, name: str, stack: ExitStack) -> list[Member]:
         ValueError,
         NotImplementedError,
     ) as error:
-        kind = "a zip file" if name.lower().endswith(".zip") else "a tar archive"
-        raise LabError(f"{name} is damaged, or not {kind} ({reason(error)})") from error
-    expected = "expected a folder, or a .zip or .tar.gz file"
+        text = N_("{name} is damaged, or not a tar archive ({reason})")
+        if name.lower().endswith(".zip"):
+            text = N_("{name} is damaged, or not a zip file ({reason})")
+        raise LabError(text, name=name, reason=reason(error)) from error
     if name.lower().endswith(OTHER_ARCHIVES):
-        raise LabError(f"{name} is an archive of another kind: {expected}; pack it again as .zip")
+        raise LabError(
+            "{name} is an archive of another kind: expected a folder, or a .zip or .tar.gz file; pack it "
+            "again as .zip",
+            name=name,
+        )
     return [file_member(path, PurePosixPath(name))]
 
 
@@ -107,14 +123,16 @@ def inner_path(name: str, archive: str) -> PurePosixPath:
     """The path of a file in an archive. Raises: LabError if it leads outside."""
     path = PurePosixPath(name.replace("\\", "/"))
     if not path.parts or path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
-        raise LabError(f"{archive} contains a path outside of it: {name!r}")
+        raise LabError("{archive} contains a path outside of it: {name!r}", archive=archive, name=name)
     return path
 
 
 def check_count(n: int, name: str) -> None:
     """Raise LabError if an archive has too many files."""
     if n > MAX_FILES:
-        raise LabError(f"{name} contains {n:,} files: at most {MAX_FILES:,} are read")
+        raise LabError(
+            "{name} contains {n:,} files: at most {most:,} are read", name=name, n=n, most=MAX_FILES
+        )
 
 
 def zip_members(archive: zipfile.ZipFile, name: str) -> list[Member]:
@@ -124,7 +142,8 @@ def zip_members(archive: zipfile.ZipFile, name: str) -> list[Member]:
     members = {}
     for info in infos:
         path = inner_path(info.filename, name)
-        problem = f"{name} contains a link" if stat.S_ISLNK(info.external_attr >> 16) else ""
+        is_link = stat.S_ISLNK(info.external_attr >> 16)
+        problem = Message("{name} contains a link", name=name) if is_link else ""
         members[path] = Member(path, lambda info=info: archive.open(info), problem)
     return list(members.values())
 
@@ -135,13 +154,17 @@ def tar_members(archive: tarfile.TarFile, name: str) -> list[Member]:
     for info in archive:
         unpacked += info.size
         if unpacked > MAX_UNPACKED:
-            raise LabError(f"{name} is larger than {MAX_UNPACKED >> 20} MB when it is unpacked")
+            raise LabError(
+                "{name} is larger than {megabytes} MB when it is unpacked",
+                name=name,
+                megabytes=MAX_UNPACKED >> 20,
+            )
         if info.isdir():
             continue
         path = inner_path(info.name, name)
-        problem = (
-            "" if info.isreg() else f"{name} contains a link" if info.issym() or info.islnk() else "a device"
-        )
+        problem: str | Message = "" if info.isreg() else N_("a device")
+        if info.issym() or info.islnk():
+            problem = Message("{name} contains a link", name=name)
         members[path] = Member(path, lambda info=info: archive.extractfile(info), problem)
         check_count(len(members), name)
     return list(members.values())

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vaelab.cli import LabError
+from vaelab.cli import LabError, os_reason
 
 PACKAGE = "tensorboard==2.21.0"
 REDRAW_AFTER = 4  # seconds between two drawings, each of which takes up to 0.5 s
@@ -27,7 +27,7 @@ REDRAW_AFTER = 4  # seconds between two drawings, each of which takes up to 0.5 
 class TensorBoard:
     """Writes the numbers of log.jsonl and the images of samples/ to `tensorboard/` in the run's folder.
 
-    The first call writes all earlier epochs into an empty folder: a resumed run has each epoch once.
+    The first call empties the folder and writes all earlier epochs: a resumed run has each epoch only once.
     Raises: LabError if the package tensorboard is not installed.
     """
 
@@ -36,7 +36,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise LabError(
-                f"--tensorboard needs the package tensorboard: pip install {PACKAGE}, or leave it out"
+                "--tensorboard needs the package tensorboard: pip install {package}, or leave it out",
+                package=PACKAGE,
             ) from error
         self.make_writer, self.writer, self.written = SummaryWriter, None, 0
         threading.excepthook = without_os_errors(threading.excepthook)
@@ -56,7 +57,9 @@ class TensorBoard:
             else:
                 self.writer.close()
         except OSError as error:
-            raise LabError(f"can't write into {folder}: {error.strerror or error}") from error
+            raise LabError(
+                "can't write into {folder}: {reason}", folder=folder, reason=os_reason(error)
+            ) from error
 
     def add(self, row: dict[str, float], samples: Path) -> None:
         """Write one epoch, with the time at which its samples were drawn."""
@@ -71,7 +74,7 @@ class TensorBoard:
 
 
 def without_os_errors(hook: Callable) -> Callable:
-    """A `threading.excepthook` without OSError: the writer raises it in the main thread as well."""
+    """`hook`, a `threading.excepthook`, but silent for OSError: the main thread gets this error too."""
     return lambda args: None if issubclass(args.exc_type, OSError) else hook(args)
 
 
@@ -85,7 +88,7 @@ class LiveCurves:
         self.shown, self.drawn_at = None, -math.inf
 
     def __call__(self, trainer: Any) -> None:
-        """Draw, unless the last drawing is less than `REDRAW_AFTER` old and more epochs follow."""
+        """Draw, unless the last drawing is less than `REDRAW_AFTER` seconds old and more epochs follow."""
         from IPython.display import Image as Picture
         from IPython.display import display
 

@@ -1,4 +1,4 @@
-"""Checkpoints: their content, how they are written and read, and the model built from one.
+"""Checkpoints: their content, writing and reading them, and building a model from one.
 
 A checkpoint file is a dictionary: `task`, `config` (a `TrainConfig` as a dictionary), `epoch`, `best_loss`,
 `model` (the state_dict of the submission's model) and, in `last.pt`, `optimizer`. Where something beyond the
@@ -23,6 +23,7 @@ from vaelab.cli import LabError
 from vaelab.config import SUBMISSION_MODEL, TrainConfig
 from vaelab.contract import build_model
 from vaelab.files import write_file
+from vaelab.language import N_, Message
 from vaelab.tasks import TASKS, Task
 
 
@@ -34,7 +35,7 @@ class Checkpoint:
     epoch: int
     best_loss: float
     model: dict[str, Tensor]
-    beyond: dict[str, Tensor] | None = None  # the weights of what was added to the submission
+    beyond: dict[str, Tensor] | None = None  # the weights of the additions to the submission
     optimizer: dict[str, Any] | None = None
 
     @property
@@ -46,7 +47,10 @@ class Checkpoint:
         """Raise LabError unless the checkpoint is of a submission's model, which `what` needs."""
         if self.config.model != SUBMISSION_MODEL:
             raise LabError(
-                f"{path} is of --model {self.config.model}, but {what} needs a model of submission.py"
+                "{path} is of --model {model}, but {what} needs a model of submission.py",
+                path=path,
+                model=self.config.model,
+                what=what,
             )
 
 
@@ -65,16 +69,16 @@ def _canonical(value: Any) -> Any:
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary of tensors and plain values, whole or not at all. Equal ones are equal files."""
+    """Write a dictionary of tensors and plain values, atomically. Equal contents give identical files."""
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
     write_file(path, buffer.getvalue())
 
 
 def load_tensors(path: Path) -> Any:
-    """Read what `save_tensors` wrote, onto the CPU, without running any code in it.
+    """The content of a file of `save_tensors`, loaded onto the CPU. No code in the file is run.
 
-    Raises: LabError if it is damaged or something else.
+    Raises: LabError if the file is damaged, or was not written by `torch.save`.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load doesn't check the checksums
@@ -83,7 +87,9 @@ def load_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise anything
         raise LabError(
-            f"{path} is damaged, or not a checkpoint of this lab ({type(error).__name__})"
+            "{path} is damaged, or not a checkpoint of this lab ({kind})",
+            path=path,
+            kind=type(error).__name__,
         ) from error
 
 
@@ -95,7 +101,7 @@ def model_entries(model: nn.Module) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all. Equal checkpoints are equal files."""
+    """Write a checkpoint, atomically. Equal checkpoints give identical files."""
     config = checkpoint.config.to_dict()
     options = config.pop("beyond", None)
     content = {
@@ -115,16 +121,24 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
     """Read a checkpoint of this lab onto the CPU, without running any code in it.
 
-    Raises: LabError if there is none, it is damaged, it is something else, or it is not of `task`.
+    Raises: LabError if the file is missing, damaged, not a checkpoint of the lab, or of another task.
     """
     if not path.is_file():
-        raise LabError(f"there is no checkpoint {path}: python train.py --task {task or 'TASK'} makes one")
+        raise LabError(
+            "there is no checkpoint {path}: python train.py --task {task} makes one",
+            path=path,
+            task=task or "TASK",
+        )
     content = load_tensors(path)
     kinds = {"config": dict, "epoch": int, "model": dict}
     if not isinstance(content, dict) or any(
         not isinstance(content.get(key), kind) for key, kind in kinds.items()
     ):
-        raise LabError(f"{path} is not a checkpoint of this lab: it should contain {', '.join(kinds)}")
+        raise LabError(
+            "{path} is not a checkpoint of this lab: it should contain {kinds}",
+            path=path,
+            kinds=", ".join(kinds),
+        )
     try:
         beyond = content.get("beyond") or {"options": {}, "weights": None}
         config = TrainConfig.from_dict(
@@ -133,15 +147,15 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
         if config.task != content.get("task"):
             raise LabError("its task is not that of its configuration")
     except (LabError, KeyError, TypeError) as error:
-        raise LabError(f"{path} can't be used: {error}") from error
+        raise LabError("{path} can't be used: {error}", path=path, error=error) from error
     if task is not None and config.task != task:
-        raise LabError(f"{path} is of the task {config.task}, not {task}")
+        raise LabError("{path} is of the task {found}, not {task}", path=path, found=config.task, task=task)
     rest = (content.get("best_loss"), content["model"], beyond["weights"], content.get("optimizer"))
     return Checkpoint(config, content["epoch"], *rest)
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Put a checkpoint's weights into `model`. Raises: LabError if they don't fit."""
+    """Load a checkpoint's weights into `model`. Raises: LabError if they don't fit. path: for messages."""
     try:
         if hasattr(model, "load_checkpoint_entries"):
             model.load_checkpoint_entries(checkpoint.model, checkpoint.beyond)
@@ -149,19 +163,22 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
             model.load_state_dict(checkpoint.model)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        config, own = checkpoint.config, checkpoint.config.model == SUBMISSION_MODEL
-        place = "submission.py" if own else "beyond/discrete/"
+        text = N_(
+            "the weights in {path} don't fit {model_class} in submission.py ({reason}): use the "
+            "submission.py it was trained with, or train again"
+        )
+        if checkpoint.config.model != SUBMISSION_MODEL:
+            text = N_("the weights in {path} don't fit --model {model_class} ({reason}): train again")
         raise LabError(
-            f"the weights in {path} don't fit {config.model_name} in {place} ({reason}): use the {place} it "
-            "was trained with, or train again"
+            Message(text, path=path, model_class=checkpoint.config.model_name, reason=reason)
         ) from error
 
 
 @dataclass
 class LoadedModel:
-    """A trained model in eval mode, and the checkpoint's description of it."""
+    """A trained model in eval mode, with its name, its file and its configuration."""
 
-    name: str
+    name: str  # in figures and messages
     path: Path
     model: nn.Module
     config: TrainConfig
@@ -174,7 +191,7 @@ class LoadedModel:
 
     @property
     def latent_dim(self) -> int:
-        """The size of its code."""
+        """The number of latents of a code."""
         return self.config.latent_dim
 
     def labels(self, labels: Tensor) -> Tensor | None:

@@ -39,6 +39,9 @@ BORROWED = (
 argparse._ = _
 argparse.ngettext = lambda one, many, n: catalogue(language()).ngettext(one, many, n)
 
+# The top-level modules of requirements.txt.
+PACKAGES = ("torch", "numpy", "skimage", "sklearn", "matplotlib", "tqdm", "PIL", "jinja2", "filelock")
+
 
 class LabError(Exception):
     """A mistake that the user can fix: the text says what was expected, what was found, and what to do.
@@ -132,9 +135,28 @@ def reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
+def os_reason(error: OSError) -> str:
+    """The system's reason for an error, in the user's language where it is known."""
+    return _(error.strerror or str(error))
+
+
 def printable(text: str, most: int) -> str:
     """Untrusted text as one line of at most `most` printable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
+
+
+def stop_without_package(error: ModuleNotFoundError) -> NoReturn:
+    """End with one line that says what to do where a package of requirements.txt is missing."""
+    if str(error.name).partition(".")[0] not in PACKAGES:
+        raise error
+    text = _(
+        "{package} is not installed for {python}: activate the lab's environment (source "
+        ".venv/bin/activate), which bash scripts/install.sh requirements.txt makes",
+        package=error.name,
+        python=sys.executable,
+    )
+    print(_("error: {message}", message=text), file=sys.stderr)
+    sys.exit(2)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -144,11 +166,13 @@ def run(main: Callable[[], None]) -> None:
     except LabError as error:
         print(_("error: {message}", message=error), file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        stop_without_package(error)
     except BrokenPipeError:  # the output was closed, as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # no permission, a folder where a file should be, a name too long, ...
-        about = {"file": error.filename, "reason": _(error.strerror or str(error))}
+        about = {"file": error.filename, "reason": os_reason(error)}
         print(_("error: {file}: {reason}", **about), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -165,6 +189,9 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 # --- Text of any script in a terminal -----------------------------------------------------------
 
 NOT_AT_START = "，。；：？！、）》」』”’…"  # closing punctuation, which must not begin a line
+NOT_AT_END = "（《「『“‘"
+# A shape such as [B, 28, 28], a word, a space, or one wide character.
+PIECE = re.compile(r"\[[^\[\]]*\] ?|[\u0021-\u2017\u2020-\u2e7f]+ ?| |[^\u0020-\u2e7f]|[\u2018-\u201f]")
 
 
 def display_width(text: str) -> int:
@@ -182,10 +209,10 @@ def wrap(text: str, width: int, indent: str = "") -> str:
     if display_width(text) == len(text):
         return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
     lines = [""]
-    for piece in re.findall(r"[\u0021-\u2e7f]+ ?| |[^\u0020-\u2e7f]", text):  # a word, or one wide character
+    for piece in PIECE.findall(text):
         full = display_width(lines[-1] + piece.rstrip()) > width - len(indent)
         if full and lines[-1] and piece not in NOT_AT_START:
-            lines[-1] = lines[-1].rstrip()
-            lines.append("")
+            line = lines[-1].rstrip().rstrip(NOT_AT_END)
+            lines[-1:] = [line, lines[-1][len(line) :].lstrip()]
         lines[-1] += piece
     return "\n".join(indent + line.rstrip() for line in lines)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.cli import LabError, markdown, number
+from vaelab.language import N_, _
 from vaelab.tasks import TASKS
 
 SUBMISSION = Path(__file__).resolve().parent.parent / "submission.py"
@@ -36,20 +37,26 @@ class Option:
     aliases: tuple[str, ...] = ()  # earlier names, still accepted
 
     def parse(self, text: str) -> Any:
-        """The value that `text` stands for. Raises: argparse.ArgumentTypeError that says what is expected."""
+        """`text`, converted to the option's type. Raises: argparse.ArgumentTypeError if it is invalid."""
         if self.kind is bool:
             if text.lower() in ("true", "false"):
                 return text.lower() == "true"
-            raise argparse.ArgumentTypeError(f"expected true or false, got '{text}'")
+            raise argparse.ArgumentTypeError(_("expected true or false, got '{text}'", text=text))
         if self.kind is str:
             return text
         return number(self.kind, self.minimum, self.maximum, self.exclusive)(text)
 
-    def add_to(self, group: argparse._ArgumentGroup, name: str, default: Any = None) -> None:
-        """Add the option `--name` to a parser's group. It is in the namespace only if it was given."""
+    def add_to(
+        self, group: argparse._ArgumentGroup, name: str, default: Any = None, hidden: bool = False
+    ) -> None:
+        """Add the option `--name` to a parser's group. It is in the namespace only if it was given.
+
+        hidden: leave it out of the help.
+        """
         flags = [f"--{flag}" for flag in (name, *self.aliases)]
         text = self.help if default is None else f"{self.help} (default: {default})"
         about = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+        about |= {"help": argparse.SUPPRESS} if hidden else {}
         group.add_argument(*flags, type=self.parse, choices=self.choices or None, **about)
 
     def check(self, name: str, value: Any) -> None:
@@ -62,11 +69,11 @@ class Option:
         except argparse.ArgumentTypeError:
             good = False
         if not good:
-            raise LabError(f"its configuration has the invalid {name} {value!r}")
+            raise LabError("its configuration has the invalid {name} {value!r}", name=name, value=value)
 
 
 def of_tasks(attribute: str) -> str:
-    """A default that depends on the task, in words: '4 for VAE0label, 10 for Genwithlabel'."""
+    """The values of an attribute of `Task` for all tasks, as text: '3 for VAE0label, 6 for Genwithlabel'."""
     return ", ".join(f"{getattr(task, attribute):g} for {task.name}" for task in TASKS.values())
 
 
@@ -91,7 +98,7 @@ class TrainConfig:
     epochs: int = option(
         kind=int,
         minimum=1,
-        help="passes over the training images: few give most of the score",
+        help="passes over the training images; a few passes reach most of the score",
     )
     batch_size: int = option(128, kind=int, minimum=1, help="images in a step: 128 suits a CPU")
     lr: float = option(
@@ -106,8 +113,8 @@ class TrainConfig:
         20.0,
         kind=float,
         exclusive=True,
-        help="maximum norm of the gradient, in units of 1/(2 var), to which the loss is proportional; about "
-        "the median norm, since steps of equal length train faster here",
+        help="maximum norm of the gradient, in units of 1/(2 var), the factor of the reconstruction term; "
+        "the default is about the median norm, since steps of similar length train faster here",
     )
     augment: float = option(
         0.0,
@@ -137,7 +144,7 @@ class TrainConfig:
         help="CPU threads. A resumed run takes the number of its first start: with another one its result "
         "would differ in the last bits",
     )
-    seed: int = option(0, kind=int, help="seed of the first weights, the order of images and the noise")
+    seed: int = option(0, kind=int, help="seed of the initial weights, the order of images and the noise")
     warmup_steps: int = 100
     beyond: dict[str, Any] = field(default_factory=dict)  # additions to the submission; empty: none
     model: str = SUBMISSION_MODEL  # whose model: one of `MODELS`
@@ -154,16 +161,22 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, saved: Any) -> TrainConfig:
-        """The configuration that a checkpoint holds. Raises: LabError if it is invalid."""
+        """The configuration from the dictionary in a checkpoint. Raises: LabError if it is invalid."""
         if not isinstance(saved, dict) or saved.keys() != {entry.name for entry in fields(cls)}:
             raise LabError("it is of another version of the lab, or not a checkpoint of the lab")
         config = cls(**saved)
         if config.task not in TASKS:
-            raise LabError(f"its task {config.task!r} is unknown: known are {', '.join(TASKS)}")
+            raise LabError(
+                "its task {task!r} is unknown: known are {tasks}", task=config.task, tasks=", ".join(TASKS)
+            )
         if not isinstance(config.dataset, str) or not isinstance(config.beyond, dict):
             raise LabError("its configuration is invalid")
         if config.model not in MODELS:
-            raise LabError(f"its model {config.model!r} is unknown: known are {', '.join(MODELS)}")
+            raise LabError(
+                "its model '{model}' is unknown: known are {known}",
+                model=config.model,
+                known=", ".join(MODELS),
+            )
         if not isinstance(config.model_args, dict) or "latent_dim" not in config.model_args:
             raise LabError("its configuration has no latent_dim")
         for name, about in TRAINING_OPTIONS.items():
@@ -235,7 +248,7 @@ def constructor(tree: ast.Module, name: str) -> ast.arguments | None:
 
 
 def constructor_defaults(arguments: ast.arguments) -> dict[str, Any]:
-    """The keyword arguments of a constructor with their default values, those that are plain constants."""
+    """The keyword arguments of a constructor whose default is a constant, with these defaults."""
     named = [*arguments.posonlyargs, *arguments.args]
     pairs = list(zip(named[len(named) - len(arguments.defaults) :], arguments.defaults, strict=True))
     pairs += [(arg, value) for arg, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
@@ -257,10 +270,12 @@ def model_options(path: Path = SUBMISSION, tasks: Any = None) -> dict[str, Model
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise LabError(f"there is no {path}, which defines the models") from error
+        raise LabError("there is no {path}, which defines the models", path=path) from error
     except (SyntaxError, ValueError) as error:
-        place = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise LabError(f"{path.name}{place} is not valid Python ({error})") from error
+        text, line = N_("{name} is not valid Python ({error})"), None
+        if isinstance(error, SyntaxError):
+            text, line = N_("{name} line {line} is not valid Python ({error})"), error.lineno
+        raise LabError(text, name=path.name, line=line, error=error) from error
     found: dict[str, ModelOption] = {}
     for task in tasks or TASKS.values():
         arguments = constructor(tree, task.model_class)
@@ -279,11 +294,18 @@ def model_options(path: Path = SUBMISSION, tasks: Any = None) -> dict[str, Model
 # --- Command lines ------------------------------------------------------------------------------
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the submission's models."""
+def add_model_options(parser: argparse.ArgumentParser, takers: dict[str, list[str]]) -> None:
+    """Add the options of the submission's models. takers: the tasks whose model uses an option, by its name.
+
+    An option that no model uses is not in the help; `train.py` says why it is refused.
+    """
     group = parser.add_argument_group("model", "arguments of the classes in submission.py")
     for name, entry in model_options().items():
-        entry.about.add_to(group, name, entry.default)
+        tasks = takers[name]
+        default = entry.default
+        if tasks and len(tasks) < len(TASKS):
+            default = _("{default}; {tasks} only", default=default, tasks=", ".join(tasks))
+        entry.about.add_to(group, name, default, hidden=not tasks)
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -323,7 +345,7 @@ def options_table(sections: dict[str, dict[str, tuple[Option, str]]] | None = No
 
 
 def limits(about: Option) -> str:
-    """The values that an option takes, in words."""
+    """The values that an option accepts, as text."""
     if about.choices:
         return ", ".join(about.choices)
     if about.kind not in (int, float):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vaelab.cli import LabError
 from vaelab.config import SUBMISSION_MODEL, TrainConfig
+from vaelab.language import Message, as_message
 from vaelab.tasks import TASKS
 
 # The modules that add to a submission's model, or build another. The list is fixed: no name from a checkpoint
@@ -19,23 +20,23 @@ from vaelab.tasks import TASKS
 BUILDERS = {"beyond": "beyond.extended", "discrete": "beyond.discrete.build"}
 
 
-def load_builder(name: str, why: str) -> ModuleType:
+def load_builder(name: str, why: Message) -> ModuleType:
     """A module of `BUILDERS`. why: what it is needed for. Raises: LabError if this copy doesn't have it."""
     try:
         return importlib.import_module(BUILDERS[name])
     except ModuleNotFoundError as error:
-        raise LabError(f"{why}, for which this copy of the lab has no beyond/") from error
+        raise LabError("{why}, for which this copy of the lab has no beyond/", why=why) from error
 
 
 def from_submission(submission: ModuleType, name: str) -> Any:
     """The class or function `name` of a submission. Raises: LabError if it has none."""
     if not hasattr(submission, name):
-        raise LabError(f"submission.py has no {name}, which the lab needs")
+        raise LabError("submission.py has no {name}, which the lab needs", name=name)
     return getattr(submission, name)
 
 
 def model_parameters(submission: ModuleType, task: str) -> Mapping[str, inspect.Parameter]:
-    """The parameters of the constructor of a task's model."""
+    """The parameters in the signature of the constructor of a task's model (not its weights)."""
     return inspect.signature(from_submission(submission, TASKS[task].model_class)).parameters
 
 
@@ -51,11 +52,21 @@ def resolve_model_args(submission: ModuleType, task: str, options: dict[str, Any
     unknown = [key for key in options if key not in signature.parameters]
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
         known = ", ".join(f"--{key}" for key in signature.parameters if key != "image_shape")
-        raise LabError(f"{name} in submission.py has no option {', '.join(unknown)}: it takes {known}")
+        raise LabError(
+            "{name} in submission.py has no option {unknown}: it takes {known}",
+            name=name,
+            unknown=", ".join(unknown),
+            known=known,
+        )
     try:
         signature.bind(**options)
     except TypeError as error:
-        raise LabError(f"{name} in submission.py can't be called with {options} ({error})") from error
+        raise LabError(
+            "{name} in submission.py can't be called with {options} ({error})",
+            name=name,
+            options=options,
+            error=error,
+        ) from error
     defaults = {key: parameter.default for key, parameter in signature.parameters.items()}
     plain = (bool, int, float, str, tuple, type(None))
     return {key: value for key, value in defaults.items() if type(value) in plain} | options
@@ -73,32 +84,49 @@ def build_model(submission: ModuleType, config: TrainConfig) -> nn.Module:
     Raises: LabError for wrong arguments, or additions that this copy of the lab doesn't have.
     """
     if config.model != SUBMISSION_MODEL:
-        return load_builder("discrete", f"the model is of --model {config.model}").build(config)
+        why = Message("the model is of --model {model}", model=config.model)
+        return load_builder("discrete", why).build(config)
     model = build_submission(submission, config.task, config.model_args)
     if not config.beyond:
         return model
-    builder = load_builder("beyond", f"the model was trained with {config.beyond}")
+    why = Message("the model was trained with {beyond}", beyond=config.beyond)
+    builder = load_builder("beyond", why)
     return builder.extend(model, from_submission(submission, "vae_loss"), config)
 
 
 def generate(model: nn.Module, labels: Tensor) -> Tensor:
     """The model's `generate(labels)`. Raises: LabError if it has no such method."""
     if not hasattr(model, "generate"):
-        raise LabError(f"{type(model).__name__} in submission.py has no method generate(labels)")
+        raise LabError("{kind} in submission.py has no method generate(labels)", kind=type(model).__name__)
     return model.generate(labels)
 
 
-def check_output(name: str, value: Any, shape: tuple[int, ...]) -> None:
-    """Check what a model returned. Raises: LabError that says what was expected and what was returned."""
+def check_output(name: str | Message, value: Any, shape: tuple[int, ...]) -> None:
+    """Check what a model returned. Raises: LabError that says what was expected and what was returned.
+
+    name: what the value is, a message.
+    """
     if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
         return
     got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise LabError(f"{name} must be a float tensor of shape {list(shape)}, got {got}: see submission.py")
+    raise LabError(
+        "{name} must be a float tensor of shape {shape}, got {got}: see submission.py",
+        name=as_message(name),
+        shape=list(shape),
+        got=got,
+    )
 
 
 def check_triple(name: str, value: Any, expected: str) -> tuple:
     """Check that a submission's function returned a tuple of 3. Raises: LabError if it didn't."""
     if isinstance(value, tuple) and len(value) == 3:
         return value
-    got = f"{len(value)} values" if isinstance(value, tuple) else type(value).__name__
-    raise LabError(f"{name} must return {expected}, got {got}: see submission.py")
+    got = type(value).__name__
+    if isinstance(value, tuple):
+        got = Message("{count} values", count=len(value))
+    raise LabError(
+        "{name} must return {expected}, got {got}: see submission.py",
+        name=Message(name),
+        expected=expected,
+        got=got,
+    )

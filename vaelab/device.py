@@ -11,17 +11,19 @@ from vaelab.cli import LabError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`: CUDA, else Apple's MPS, else the CPU. Raises: LabError if the one named isn't there."""
+    """The device `name`. `auto`: CUDA, else MPS, else the CPU. Raises: LabError if it is not available."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in available if available[device])
     if not available[name]:
-        raise LabError(f"this machine, or this build of torch, has no {name} device: use --device auto")
+        raise LabError(
+            "this machine, or this build of torch, has no {name} device: use --device auto", name=name
+        )
     return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`auto`: bf16 where the device multiplies bfloat16 natively, several times as fast, else fp32."""
+    """`bf16` or `fp32`. `auto`: bf16 if the device supports it natively (much faster), else fp32."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -33,15 +35,15 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """A context in which layers multiply in `precision`. Weights and optimizer stay float32 in either."""
+    """A context in which layers compute in `precision`; weights and optimizer stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep freed memory for the next step instead of handing it back to the system.
+    """Configure glibc's malloc to keep freed memory for the next step instead of returning it to the system.
 
-    Each step frees its tensors and allocates the same sizes again, and new memory pages are expensive: up to
-    a third of a step's time on a CPU. Without glibc this does nothing.
+    Each step frees its tensors and allocates the same sizes again. New memory pages take time: up to a third
+    of a step on a CPU. Without glibc this does nothing.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     with contextlib.suppress(AttributeError, OSError, TypeError):

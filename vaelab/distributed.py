@@ -51,8 +51,10 @@ class World:
             return torch.device("cpu")  # gloo does not support tensors on Apple's MPS
         if (count := torch.cuda.device_count()) < self.local_size:
             raise LabError(
-                f"{self.local_size} processes need a GPU each, and this machine has {count}: start fewer "
-                "with --nproc_per_node, or add --device cpu"
+                "{local_size} processes need a GPU each, and this machine has {count}: start fewer with "
+                "--nproc_per_node, or add --device cpu",
+                local_size=self.local_size,
+                count=count,
             )
         return torch.device("cuda", self.local_rank)
 
@@ -95,23 +97,24 @@ class World:
     def rows(self, n: int) -> tuple[slice, int]:
         """The slice of a batch's n rows that this process computes, and how many of its rows count.
 
-        With more processes than rows, some compute a row that does not count, since all must take part.
+        If there are more processes than rows, some compute a row that does not count: every process must take
+        part in each step.
         """
         start, stop = n * self.rank // self.size, n * (self.rank + 1) // self.size
         return (slice(start, stop) if stop > start else slice(0, 1)), stop - start
 
     def noise(self, n: int) -> AbstractContextManager:
-        """A context in which the random numbers of this process's rows are those of a single process."""
+        """A context in which each row gets the random numbers that it would get in a single process."""
         return nullcontext() if self.size == 1 else WholeBatchNoise(n, self.rows(n)[0])
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
+        """Sum `values` over all processes, in place. Returns: `values`."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def from_main_process(self, function: Callable[[], Any]) -> Any:
-        """The result of `function`, which only the main process calls, in every process.
+        """Call `function` in the main process only. Returns: its result, in every process.
 
         If it fails, the other processes exit, and the main process reports the error.
         """
@@ -128,9 +131,10 @@ class World:
         return outcome[0]
 
     def parallel(self, model: nn.Module, terms: Callable, example: tuple) -> Callable:
-        """`terms`, a function that calls the model, with gradients averaged over all processes.
+        """A function equal to `terms`, but whose gradients are averaged over all processes.
 
-        example: arguments for `terms`; one call determines whether all weights have a gradient.
+        terms: a function that calls the model. example: its arguments for one call, which determines whether
+        all weights get a gradient.
         """
         if self.size == 1:
             return terms

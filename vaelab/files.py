@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from vaelab.cli import LabError, reason
+from vaelab.cli import LabError, os_reason, reason
+from vaelab.language import N_
 
 
 def make_folder(folder: Path) -> Path:
@@ -24,15 +25,19 @@ def make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LabError(f"can't make the folder {folder}: {error.strerror}; name another one") from error
+        raise LabError(
+            "can't make the folder {folder}: {reason}; name another one",
+            folder=folder,
+            reason=os_reason(error),
+        ) from error
     return folder
 
 
 def write_file(path: Path, data: bytes | str, sync: bool = True) -> None:
-    """Write `data` beside `path` and move it into place. Raises: LabError if it can't be written.
+    """Write `data` atomically: to another file, which is then renamed. Raises: LabError if that fails.
 
     After a crash or on a full disk, `path` is either the old file or the new one, complete. sync: wait until
-    the disk has stored it, so that this is also true after a crash of the machine.
+    the disk has stored the data, so that this is also true after a crash of the machine.
     """
     data = data.encode() if isinstance(data, str) else data
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -45,8 +50,10 @@ def write_file(path: Path, data: bytes | str, sync: bool = True) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        kept = "; the earlier file is unchanged" if path.exists() else ""
-        raise LabError(f"can't write {path}: {error.strerror}{kept}") from error
+        text = N_("can't write {path}: {reason}")
+        if path.exists():
+            text = N_("can't write {path}: {reason}; the earlier file is unchanged")
+        raise LabError(text, path=path, reason=os_reason(error)) from error
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -59,9 +66,9 @@ def read_json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise LabError(f"can't read {path}: {reason(error)}") from error
+        raise LabError("can't read {path}: {reason}", path=path, reason=reason(error)) from error
     if not isinstance(value, dict):
-        raise LabError(f"{path} should hold a JSON object, got {type(value).__name__}")
+        raise LabError("{path} should hold a JSON object, got {kind}", path=path, kind=type(value).__name__)
     return value
 
 
@@ -94,10 +101,12 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
         file_lock.acquire()
     except Timeout as error:
         raise LabError(
-            f"another run is writing to {folder}: wait for it, or name another --output_dir"
+            "another run is writing to {folder}: wait for it, or name another --output_dir", folder=folder
         ) from error
     except OSError as error:
-        raise LabError(f"can't write into {folder}: {error.strerror}; name another folder") from error
+        raise LabError(
+            "can't write into {folder}: {reason}; name another folder", folder=folder, reason=os_reason(error)
+        ) from error
     try:
         clear_leftovers(folder)
         yield

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.files import file_md5
+from vaelab.cli import display_width, pad
+from vaelab.config import SUBMISSION
+from vaelab.language import _
 from vaelab.metrics.extended import extended_table
 from vaelab.metrics.fid import fid
 from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import bonus, max_score, score, score_terms
+from vaelab.origin import origin_notes
 from vaelab.outputs import Hyperparams, Outputs, other_data
 
 
@@ -27,35 +30,42 @@ def grade_outputs(task: str, outputs: Outputs) -> dict[str, Any]:
 
 
 def score_table(task: str, grade: dict[str, Any]) -> str:
-    """Each term of the score with its value, its points and the most it can give."""
+    """A text table of the score: each term with its points and its maximum, the bonus, the score."""
     terms = score_terms(task, grade)
-    metrics = ", ".join(f"{key} {grade[key]:.4f}" for key in ("ssim", "mse", "fid") if key in grade)
+    head = _(
+        "{task} on {dataset} {split}: {images:,} images, latent_dim {latent_dim}, {metrics}",
+        metrics=", ".join(f"{key} {grade[key]:.4f}" for key in ("ssim", "mse", "fid") if key in grade),
+        task=task,
+        **{key: grade[key] for key in ("dataset", "split", "images", "latent_dim")},
+    )
+    before = _("({score:.2f} before the cap)", score=grade["score_uncapped"])
+
+    def line(name: str, points: str, most: str) -> str:
+        columns = (
+            pad(name, 26),
+            " " * (8 - display_width(points)) + points,
+            " " * (6 - display_width(most)) + most,
+        )
+        return "  " + " ".join(columns)
+
     lines = [
-        f"{task} on {grade['dataset']} {grade['split']}: {grade['images']:,} images, "
-        f"latent_dim {grade['latent_dim']}, {metrics}",
-        f"  {'term':<26} {'points':>8} {'of':>6}",
-        *(f"  {term.formula:<26} {term.points:>8.3f} {term.most:>6.2f}" for term in terms),
-        f"  {'sum':<26} {sum(term.points for term in terms):>8.3f} {sum(term.most for term in terms):>6.2f}",
-        f"  {'times the bonus (0.2 + R)':<26} {grade['bonus']:>8.3f} {bonus(0):>6.2f}",
-        f"  {'score':<26} {grade['score']:>8.2f} {max_score(task):>6.2f}   "
-        f"({grade['score_uncapped']:.2f} before the cap)",
+        head,
+        line(_("term"), _("points"), _("of")),
+        *(line(term.formula, f"{term.points:.3f}", f"{term.most:.2f}") for term in terms),
+        line(
+            _("sum"), f"{sum(term.points for term in terms):.3f}", f"{sum(term.most for term in terms):.2f}"
+        ),
+        line(_("times the bonus (0.2 + R)"), f"{grade['bonus']:.3f}", f"{bonus(0):.2f}"),
+        line(_("score"), f"{grade['score']:.2f}", f"{max_score(task):.2f}") + f"   {before}",
     ]
     if warning := other_data(grade["dataset"]):
         lines.append(f"  {warning}")
     return "\n".join(lines)
 
 
-def notes(task: str, grade: dict[str, Any], hyperparams: Hyperparams) -> list[str]:
-    """Notes below the table: a checkpoint that has changed since, and the extended metrics."""
-    texts = []
-    if hyperparams.checkpoint and file_md5(Path(hyperparams.checkpoint)) not in (
-        None,
-        hyperparams.checkpoint_md5,
-    ):
-        texts.append(
-            f"note: {hyperparams.checkpoint} has changed since inference.py made the outputs of {task}: "
-            "run it again"
-        )
+def notes(task: str, grade: dict[str, Any], hyperparams: Hyperparams, root: Path) -> list[str]:
+    """Notes below the table: files in `root` that don't belong together, and the extended metrics."""
+    texts = origin_notes(task, root, hyperparams, SUBMISSION.parent)
     if "extended" in grade:
         texts.append(extended_table(grade["extended"], grade["split"]))
     return texts

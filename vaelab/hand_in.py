@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vaelab.archives import (
+    ARCHIVES,
+    OTHER_ARCHIVES,
     Member,
     archive_members,
     file_member,
@@ -28,6 +30,7 @@ from vaelab.archives import (
     is_archive,
 )
 from vaelab.cli import LabError, printable, reason
+from vaelab.language import N_, Message, as_message, in_english
 from vaelab.tasks import TASKS
 
 MAX_BYTES = 512 << 20  # of the graded files of a hand-in
@@ -44,7 +47,12 @@ class HandIn:
 
     taken: dict[str, str] = field(default_factory=dict)  # graded name to the path inside the hand-in
     left: list[str] = field(default_factory=list)  # paths that are not graded
-    notes: list[str] = field(default_factory=list)  # sentences, for student and staff
+    messages: list[Message] = field(default_factory=list)  # sentences, for student and staff
+
+    @property
+    def notes(self) -> list[str]:
+        """The messages in English, for records."""
+        return [in_english(message) for message in self.messages]
 
     @property
     def where(self) -> str:
@@ -54,13 +62,18 @@ class HandIn:
 
     def describe(self) -> str:
         """What was found, taken and left, in a line."""
-        place = self.where or "the hand-in itself"
-        parts = [f"submission.py found in {place}"] * (SUBMISSION in self.taken)
-        for title, names in (("taken", sorted(self.taken)), ("left", sorted(self.left))):
+        parts = []
+        if SUBMISSION in self.taken:
+            place = self.where or Message("the hand-in itself")
+            parts.append(Message("submission.py found in {place}", place=place))
+        texts = ((N_("taken: {names}"), sorted(self.taken)), (N_("left: {names}"), sorted(self.left)))
+        for text, names in texts:
             if names:
-                more = f" and {len(names) - 8} more" if names[8:] else ""
-                parts.append(f"{title}: {', '.join(names[:8])}{more}")
-        return printable("; ".join([*parts, *self.notes]), 1000)
+                listed: str | Message = ", ".join(names[:8])
+                if names[8:]:
+                    listed = Message("{names} and {more} more", names=listed, more=len(names) - 8)
+                parts.append(Message(text, names=listed))
+        return printable("; ".join(map(str, [*parts, *self.messages])), 1000)
 
 
 def stage(path: Path | Mapping[str, Path], folder: Path) -> HandIn:
@@ -77,7 +90,9 @@ def stage(path: Path | Mapping[str, Path], folder: Path) -> HandIn:
             raise
         except Exception as error:  # damaged, encrypted, of an unknown compression, unreadable, ...
             raise LabError(
-                f"the submission can't be read ({type(error).__name__}: {reason(error)}): hand it in again"
+                "the submission can't be read ({kind}: {reason}): hand it in again",
+                kind=type(error).__name__,
+                reason=reason(error),
             ) from error
     for inner in [folder, *folder.rglob("*")]:
         inner.chmod(0o755 if inner.is_dir() else 0o644)
@@ -99,14 +114,18 @@ def copy_members(chosen: dict[str, Member], folder: Path) -> None:
     left = MAX_BYTES
     for name, member in chosen.items():
         if member.problem:
-            raise LabError(f"{member.path} is not a regular file ({member.problem}): hand in the file itself")
+            raise LabError(
+                "{path} is not a regular file ({problem}): hand in the file itself",
+                path=member.path,
+                problem=as_message(member.problem),
+            )
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with member.open() as source, target.open("wb") as file:
             while chunk := source.read(1 << 20):
                 left -= len(chunk)
                 if left < 0:  # counted, since an archive can state any size
-                    raise LabError(f"the submission is larger than {MAX_BYTES >> 20} MB")
+                    raise LabError("the submission is larger than {megabytes} MB", megabytes=MAX_BYTES >> 20)
                 file.write(chunk)
 
 
@@ -132,7 +151,8 @@ def choose(members: Iterable[Member]) -> tuple[HandIn, dict[str, Member]]:
         found = find_checkpoint(task, files, main.parent if main is not None else PurePosixPath())
         if len(found) > 1:
             names = ", ".join(map(str, found[:4]))
-            hand_in.notes.append(f"several files could be {task}.pt ({names}), so none was taken")
+            text = N_("several files could be {task}.pt ({names}), so none was taken")
+            hand_in.messages.append(Message(text, task=task, names=names))
         elif found:
             chosen[f"{task}.pt"] = files[found[0]]
     hand_in.taken = {name: str(member.path) for name, member in chosen.items()}
@@ -147,7 +167,11 @@ def find_submission(files: dict[PurePosixPath, Member], hand_in: HandIn) -> Pure
     found = found or [path for path in files if COPY_OF_SUBMISSION.fullmatch(path.name)]
     if not found:
         names = ", ".join(str(path) for path in list(files)[:5])
-        hand_in.notes.append(f"there is no submission.py{f' (found: {names})' if names else ''}")
+        text = N_("there is no submission.py (found: {names})") if names else N_("there is no submission.py")
+        hand_in.messages.append(Message(text, names=names))
+        if any(path.name.lower().endswith(OTHER_ARCHIVES) for path in files):
+            text = N_("of archives, only {kinds} can be read")
+            hand_in.messages.append(Message(text, kinds=", ".join(ARCHIVES)))
         return None
     nearest = min(len(path.parts) for path in found)
     best = [path for path in found if len(path.parts) == nearest]
@@ -159,11 +183,12 @@ def find_submission(files: dict[PurePosixPath, Member], hand_in: HandIn) -> Pure
         best = with_checkpoint if len({path.parent for path in best}) > 1 else same_folder
     if len(best) != 1:
         names = ", ".join(str(path) for path in found[:4])
-        raise LabError(f"there are several submission.py ({names}): hand in one")
+        raise LabError("there are several submission.py ({names}): hand in one", names=names)
     if best[0].name != SUBMISSION:
-        hand_in.notes.append(f"{best[0].name} was taken as submission.py")
+        hand_in.messages.append(Message("{name} was taken as submission.py", name=best[0].name))
     if len(found) > 1:
-        hand_in.notes.append(f"{best[0]} was taken, of {len(found)} files of this name")
+        text = N_("{path} was taken, of {count} files of this name")
+        hand_in.messages.append(Message(text, path=best[0], count=len(found)))
     return best[0]
 
 
@@ -217,7 +242,7 @@ def read_members(path: Path | Mapping[str, Path], stack: ExitStack) -> list[Memb
     if not isinstance(path, Path):
         members = [file_member(file, PurePosixPath(name)) for name, file in path.items()]
     elif path.is_symlink():
-        raise LabError(f"{path.name} is a link: hand in the folder itself")
+        raise LabError("{name} is a link: hand in the folder itself", name=path.name)
     elif path.is_dir():
         members = folder_members(path)
     else:
@@ -235,7 +260,11 @@ def read_members(path: Path | Mapping[str, Path], stack: ExitStack) -> list[Memb
 def inner_members(archive: Member, stack: ExitStack) -> list[Member]:
     """The files of an archive that is a file of the hand-in, below its path."""
     if archive.problem:
-        raise LabError(f"{archive.path} is not a regular file ({archive.problem}): hand in the file itself")
+        raise LabError(
+            "{path} is not a regular file ({problem}): hand in the file itself",
+            path=archive.path,
+            problem=as_message(archive.problem),
+        )
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     copy_members({"archive": archive}, folder)
     found = archive_members(folder / "archive", str(archive.path), stack)

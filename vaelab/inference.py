@@ -15,10 +15,11 @@ from vaelab.checkpoint import LoadedModel
 from vaelab.cli import LabError
 from vaelab.contract import check_output, generate
 from vaelab.device import autocast, choose_precision
+from vaelab.language import N_, Message
 from vaelab.metrics.fid import GEN_PER_LABEL
 from vaelab.metrics.reconstruction import to_uint8
 
-BATCH = 1000
+BATCH = 1000  # images
 
 
 def encode(model: nn.Module, x: Tensor, labels: Tensor | None, skip_compress: bool = False) -> Tensor:
@@ -27,33 +28,37 @@ def encode(model: nn.Module, x: Tensor, labels: Tensor | None, skip_compress: bo
     Returns: float32 [B, d]. Raises: LabError if the model returns something else.
     """
     if hasattr(model, "compress") and not skip_compress:
-        with autocast(choose_precision("auto", x.device), x.device):  # the search need not be exact
+        with autocast(choose_precision("auto", x.device), x.device):  # refinement needs no full precision
             z = model.compress(x, labels)
     else:
         output = model.encode(x, labels)
         if not isinstance(output, tuple) or len(output) != 2:
-            raise LabError(f"encode must return (mu, logvar), got {type(output).__name__}: see submission.py")
+            raise LabError(
+                "encode must return (mu, logvar), got {kind}: see submission.py", kind=type(output).__name__
+            )
         z = output[0]
     width = z.shape[-1] if isinstance(z, Tensor) and z.ndim else 0
-    check_output("the code (mu)", z, (len(x), width))
+    check_output(N_("the code (mu)"), z, (len(x), width))
     return z.float()
 
 
 def decode(model: nn.Module, z: Tensor, labels: Tensor | None, image_shape: tuple[int, ...]) -> np.ndarray:
-    """The images of codes, [B, d], as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
-    return as_saved("the output of decode", model.decode(z, labels), (len(z), *image_shape))
+    """The images of codes z, [B, d]: uint8 [B, *image_shape]. Raises: LabError; see `as_saved`."""
+    return as_saved(N_("the output of decode"), model.decode(z, labels), (len(z), *image_shape))
 
 
 def generate_images(model: nn.Module, labels: Tensor, image_shape: tuple[int, ...]) -> np.ndarray:
-    """A new image for each label, as they are saved: uint8 [B, *image_shape]. Raises: LabError as above."""
-    return as_saved("the output of generate", generate(model, labels), (len(labels), *image_shape))
+    """A new image for each label, [B]: uint8 [B, *image_shape]. Raises: LabError; see `as_saved`."""
+    return as_saved(N_("the output of generate"), generate(model, labels), (len(labels), *image_shape))
 
 
 def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """A model's images, checked, as uint8. Raises: LabError if the shape is wrong or a pixel isn't finite."""
     check_output(name, images, shape)
     if not torch.isfinite(images).all():
-        raise LabError(f"{name} has nan or infinite pixels: the training failed, train again")
+        raise LabError(
+            "{name} has nan or infinite pixels: the training failed, train again", name=Message(name)
+        )
     return to_uint8(images).cpu().numpy()
 
 
@@ -62,12 +67,12 @@ def as_saved(name: str, images: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 
 @torch.no_grad()
 def reconstruct(loaded: LoadedModel, dataset, skip_compress: bool, bar: tqdm) -> np.ndarray:
-    """Reconstruct an `MNISTDataset` from the codes of a model. Returns: uint8, of the same shape."""
+    """Encode and decode all images of an `MNISTDataset`. Returns: uint8, of the shape of its images."""
     recons = []
     for batch in dataset.batches(BATCH):
         labels = loaded.labels(batch.labels)
         z = encode(loaded.model, batch.images, labels, skip_compress)  # [B, d]
-        check_output("the code (mu)", z, (len(batch), loaded.latent_dim))
+        check_output(N_("the code (mu)"), z, (len(batch), loaded.latent_dim))
         recons.append(decode(loaded.model, z, labels, batch.images.shape[1:]))
         bar.update(len(batch))
     return np.concatenate(recons)

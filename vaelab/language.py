@@ -43,6 +43,17 @@ class Message:
     def __str__(self) -> str:
         return _(self.text, **self.values)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Message) and (self.text, self.values) == (other.text, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def as_message(text: str | Message) -> Message:
+    """`text` as a message."""
+    return text if isinstance(text, Message) else Message(text)
+
 
 def _(text: str, /, **values: Any) -> str:
     """The message `text` in the user's language, with its {placeholders} filled in."""

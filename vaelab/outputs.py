@@ -18,10 +18,23 @@ from vaelab.cli import LabError, reason
 from vaelab.data.options import DATASETS
 from vaelab.data.splits import load_split, prepare
 from vaelab.files import read_json, write_file, write_json, write_npy
-from vaelab.images import image_grid, png_bytes
+from vaelab.images import image_grid, png_bytes, with_caption
+from vaelab.language import N_, Message, _, in_english
 from vaelab.metrics.fid import GEN_PER_LABEL
 from vaelab.metrics.score import PIXELS
 from vaelab.tasks import TASKS
+
+# Below the pictures, in English: Pillow's own font has no other script.
+RECON_CAPTION = N_(
+    "Rows of originals, each above its reconstructions. {task}, {dataset} {split}, latent_dim {latent_dim}"
+)
+GEN_CAPTION = N_(
+    "Generated images: one row for each label, 0 to 9. {task}, {dataset} {split}, latent_dim {latent_dim}"
+)
+GEN_CAPTION_WITHOUT_LABELS = N_(
+    "Generated images, from codes of N(0, I), without labels. {task}, {dataset} {split}, latent_dim "
+    "{latent_dim}"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,7 @@ class Hyperparams:
     seed: int | None = None
     checkpoint: str | None = None
     checkpoint_md5: str | None = None
+    code_md5: str | None = None  # of the model's code: see `vaelab/origin.py`
 
 
 class Outputs(NamedTuple):
@@ -50,9 +64,10 @@ class Outputs(NamedTuple):
 def write_outputs(
     folder: Path, images: np.ndarray, recon: np.ndarray, gen: np.ndarray, hyperparams: Hyperparams
 ) -> None:
-    """Write the arrays, the pictures `recon.png` and `gen.png`, and last hyperparams.json.
+    """Write the arrays, the pictures `recon.png` and `gen.png`, and, last, hyperparams.json.
 
-    recon.png: rows of originals, each above its reconstructions. gen.png: a row for each label.
+    images, recon: uint8 [N, ...]; gen: uint8 [10, 1000, ...]. recon.png: rows of originals, each above its
+    reconstructions. gen.png: a row for each label.
     """
     write_npy(folder / "recon.npy", recon)
     write_npy(folder / "gen.npy", gen)
@@ -61,23 +76,42 @@ def write_outputs(
         for start in range(0, min(50, len(images)), 10)
         for row in (images[start:][:10], recon[start:][:10])
     ]
-    write_file(folder / "recon.png", png_bytes(image_grid(np.concatenate(rows), columns=10)))
-    write_file(folder / "gen.png", png_bytes(image_grid(np.concatenate(gen[:, :10]), columns=10)))
+    values = asdict(hyperparams)
+    gen_text = GEN_CAPTION if TASKS[hyperparams.task].conditional else GEN_CAPTION_WITHOUT_LABELS
+    pictures = {
+        "recon": (np.concatenate(rows), RECON_CAPTION),
+        "gen": (np.concatenate(gen[:, :10]), gen_text),
+    }
+    for name, (cells, text) in pictures.items():
+        grid = with_caption(image_grid(cells, columns=10), in_english(Message(text, **values)))
+        write_file(folder / f"{name}.png", png_bytes(grid))
     write_json(folder / "hyperparams.json", asdict(hyperparams))
 
 
 def read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A PNG file as uint8 of `shape`, (H, W) or (3, H, W). Raises: LabError that names the file."""
-    mode, about = ("L", "8-bit grey") if len(shape) == 2 else ("RGB", "8-bit colour")
+    mode, about = ("L", N_("8-bit grey")) if len(shape) == 2 else ("RGB", N_("8-bit colour"))
     try:
-        # Pillow warns of suspiciously large images: here that is an error.
+        # Pillow only warns about decompression bombs: here the warning is an error.
         with warnings.catch_warnings(action="error"), Image.open(path) as image:
-            kind = f"{image.format} of mode {image.mode} and size {list(image.size[::-1])}"
+            kind = Message(
+                "{format} of mode {mode} and size {shape}",
+                format=image.format,
+                mode=image.mode,
+                shape=list(image.size[::-1]),
+            )
             if (image.format, image.mode, image.size[::-1]) == ("PNG", mode, shape[-2:]):
                 return np.asarray(image) if mode == "L" else np.asarray(image).transpose(2, 0, 1)
     except Exception as error:  # damaged or hostile bytes can raise anything
-        raise LabError(f"can't read {path}: {reason(error)}") from error
-    raise LabError(f"{path} should be a PNG of mode {mode} ({about}) and size {list(shape[-2:])}, got {kind}")
+        raise LabError("can't read {path}: {reason}", path=path, reason=reason(error)) from error
+    raise LabError(
+        "{path} should be a PNG of mode {mode} ({about}) and size {shape}, got {kind}",
+        path=path,
+        mode=mode,
+        about=Message(about),
+        shape=list(shape[-2:]),
+        kind=kind,
+    )
 
 
 def read_npy(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -85,14 +119,23 @@ def read_npy(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
-        raise LabError(f"there is no {path}: run inference.py again") from error
+        raise LabError("there is no {path}: run inference.py again", path=path) from error
     except Exception as error:  # damaged or hostile bytes can raise anything
         raise LabError(
-            f"{path} is damaged, or not an array ({reason(error)}): run inference.py again"
+            "{path} is damaged, or not an array ({reason}): run inference.py again",
+            path=path,
+            reason=reason(error),
         ) from error
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
-        came = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
-        raise LabError(f"{path} should contain uint8 {list(shape)}, got {came}: run inference.py again")
+        came = Message("an archive")
+        if isinstance(array, np.ndarray):
+            came = f"{array.dtype} {list(array.shape)}"
+        raise LabError(
+            "{path} should contain uint8 {shape}, got {came}: run inference.py again",
+            path=path,
+            shape=list(shape),
+            came=came,
+        )
     return array
 
 
@@ -117,15 +160,24 @@ def read_hyperparams(folder: Path, task: str, split: str) -> Hyperparams:
     path = folder / "hyperparams.json"
     values = read_json(path)
     latent_dim = values.get("latent_dim")
-    expected = {
-        f"task '{task}'": values.get("task") == task,
-        f"split '{split}'": values.get("split") == split,
-        f"a latent_dim from 1 to {PIXELS}": type(latent_dim) is int and 1 <= latent_dim <= PIXELS,
-        f"a dataset of {', '.join(DATASETS[1:])}": values.get("dataset") in DATASETS[1:],
-    }
-    for what, good in expected.items():
+    names = ", ".join(DATASETS[1:])
+    checks = (
+        (Message("task '{task}'", task=task), values.get("task") == task),
+        (Message("split '{split}'", split=split), values.get("split") == split),
+        (
+            Message("a latent_dim from 1 to {most}", most=PIXELS),
+            type(latent_dim) is int and 1 <= latent_dim <= PIXELS,
+        ),
+        (Message("a dataset of {names}", names=names), values.get("dataset") in DATASETS[1:]),
+    )
+    for what, good in checks:
         if not good:
-            raise LabError(f"{path} should contain {what}, got {values}: run inference.py again")
+            raise LabError(
+                "{path} should contain {what}, got {values}: run inference.py again",
+                path=path,
+                what=what,
+                values=values,
+            )
     return Hyperparams(**{entry.name: values.get(entry.name) for entry in fields(Hyperparams)})
 
 
@@ -143,4 +195,4 @@ def other_data(dataset: str) -> str:
     """The warning that a score is not one on MNIST; empty for MNIST."""
     if dataset == "mnist":
         return ""
-    return f"This is {dataset}, not MNIST: the score can't be compared with one on MNIST."
+    return _("This is {dataset}, not MNIST: the score can't be compared with one on MNIST.", dataset=dataset)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import sys
 from typing import Any
 
 import numpy as np
+from matplotlib import font_manager, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from vaelab.cli import markdown
 from vaelab.images import image_grid
+from vaelab.language import N_, _, fill
 
+PROBE = N_("nats per image (valid: at z = mu)")  # a text whose characters a font must have
+DEFAULT_FONT = "DejaVu Sans"  # matplotlib's own
 COLOURS = 256  # in the palette of a figure's PNG file, which is a third of the size of one in full colour
 
 
@@ -39,8 +46,51 @@ def to_table(rows: list[dict[str, Any]]) -> str:
 # --- Figures ------------------------------------------------------------------------------------
 
 
+def figure_text(text: str, /, **values: Any) -> str:
+    """A message for a figure: in the user's language if a font has its characters, else in English."""
+    translated = _(text, **values)
+    unknown = frozenset(translated) - characters(font_manager.findfont(DEFAULT_FONT))
+    if not unknown - {"\n"}:
+        return translated
+    font = find_font(unknown - {"\n"})
+    if font is None:
+        return fill(text, values)
+    rcParams["font.family"] = [DEFAULT_FONT, font]  # the second has what the first lacks
+    return translated
+
+
+@functools.cache
+def characters(path: str) -> frozenset[str]:
+    """The characters of a font file; none if it can't be read."""
+    try:
+        return frozenset(map(chr, FT2Font(path).get_charmap()))
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+@functools.cache
+def find_font(needed: frozenset[str]) -> str | None:
+    """The name of a font that has the characters. None, after a line on stderr, if there is none."""
+    paths = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in sorted(paths) + sorted(set(font_manager.findSystemFonts()) - paths):
+        # "Last Resort" has a box for every character.
+        if needed <= characters(path) and "LastResort" not in path:
+            font_manager.fontManager.addfont(path)
+            return font_manager.get_font(path).family_name
+    warn_once()
+    return None
+
+
+@functools.cache
+def warn_once() -> None:
+    """Say once that the figures are in English."""
+    note = _("note: the figures are in English, since no font has the characters of this language")
+    print(note, file=sys.stderr)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure. width, height: in inches, at 100 pixels per inch."""
+    figure_text(PROBE)  # matplotlib takes the font when an axis is made, before its label is written
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 

@@ -1,7 +1,7 @@
-"""One run of training, from the options that were given to the files in its folder.
+"""One training run, from the given options to the files in its folder.
 
-`train.py` is its command line; `explore.py` trains the models of its figures with it. The lab's own modules
-are handed in, since this library imports nothing from the floors above it.
+`train.py` is the command line of this module; `explore.py` uses it to train the models of its figures. The
+modules of the lab are arguments (`LabModules`), since `vaelab` does not import them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from vaelab.data.options import SPLITS
 from vaelab.device import choose_device, choose_precision
 from vaelab.distributed import World
 from vaelab.files import lock
+from vaelab.language import N_, Message, _, plural
+from vaelab.model_arguments import unused_arguments
+from vaelab.model_summary import model_summary
 from vaelab.tasks import TASKS
 from vaelab.threads import SpinControl, available_processors, default_threads
 
@@ -82,14 +85,17 @@ def find_resumable(request: RunRequest) -> Checkpoint | None:
     present = [name for name in ("last.pt", "best.pt", "log.jsonl") if (folder / name).exists()]
     if present and request.resume:
         raise LabError(
-            f"{folder} contains {', '.join(present)} but no last.pt to resume: start again with --overwrite"
+            "{folder} contains {present} but no last.pt to resume: start again with --overwrite",
+            folder=folder,
+            present=", ".join(present),
         )
     if present and not request.overwrite:
         raise LabError(
-            f"{folder} already contains a run: continue it with --resume, or replace it with --overwrite"
+            "{folder} already contains a run: continue it with --resume, or replace it with --overwrite",
+            folder=folder,
         )
     if request.resume:
-        print(f"{folder} contains nothing to resume: starting")
+        print(_("{folder} contains nothing to resume: starting", folder=folder))
     return None
 
 
@@ -101,17 +107,24 @@ def check_same_run(request: RunRequest, checkpoint: Checkpoint) -> None:
     for key, value in request.given.items():
         if key != "epochs" and value not in ("auto", saved.get(key)):
             raise LabError(
-                f"the run to resume has {key} {saved.get(key)}, not {value}: leave --{key} out, "
-                "or start again with --overwrite"
+                "the run to resume has {key} {saved}, not {value}: leave --{key} out, or start again with "
+                "--overwrite",
+                key=key,
+                saved=saved.get(key),
+                value=value,
             )
     if request.dataset not in ("auto", config.dataset):
         raise LabError(
-            f"the run to resume has dataset {config.dataset}, not {request.dataset}: leave --dataset out, "
-            "or start again with --overwrite"
+            "the run to resume has dataset {saved}, not {dataset}: leave --dataset out, or start "
+            "again with --overwrite",
+            saved=config.dataset,
+            dataset=request.dataset,
         )
     if request.training.get("epochs", checkpoint.epoch) < checkpoint.epoch:
         epochs = request.training["epochs"]
-        raise LabError(f"{checkpoint.epoch} epochs are done: --epochs can't be {epochs}")
+        raise LabError(
+            "{epoch} epochs are done: --epochs can't be {epochs}", epoch=checkpoint.epoch, epochs=epochs
+        )
 
 
 def make_config(
@@ -140,7 +153,7 @@ def make_model_args(
     """All arguments of a new run's model. Raises: LabError if it doesn't take an option that was given."""
     task = TASKS[request.task]
     if request.builder != SUBMISSION_MODEL:
-        builder = load_builder("discrete", f"--model {request.builder} was given")
+        builder = load_builder("discrete", Message("--model {model} was given", model=request.builder))
         return builder.model_args(request.builder, task.name, request.model, image_shape)
     parameters = model_parameters(submission, task.name)
     own = {key: value for key, value in request.defaults.items() if key in parameters}
@@ -151,7 +164,7 @@ def make_model_args(
 
 
 def clear_run(folder: Path) -> None:
-    """Delete the files of an earlier run beside its `last.pt`, and the outputs made with its model."""
+    """Delete the files of an earlier run, except `last.pt`, and the outputs made with its model."""
     names = ("best.pt", "log.jsonl", "loss_curve.png")
     for path in (*(folder / name for name in names), *folder.glob("epoch_*.pt")):
         path.unlink(missing_ok=True)
@@ -164,17 +177,40 @@ def clear_run(folder: Path) -> None:
 
 
 def describe(trainer: Any, config: TrainConfig, device: torch.device, world: World) -> str:
-    """The model in a line: its class, its arguments, its size, and where it is trained."""
-    together = f", {world.size} processes" if world.size > 1 else ""
-    options = ", ".join(f"{key}={value}" for key, value in (config.model_args | config.beyond).items())
-    size = f"{trainer.parameter_count:,} parameters"
-    plural = "" if config.threads == 1 else "s"
-    where = f"{device}, {config.threads} thread{plural}," if device.type == "cpu" else f"{device}"
-    return f"{config.model_name}({options}), {size}, on {where} in {config.precision}{together}"
+    """The model as it was built: class, options, size and device in a line, then a line for each part."""
+    unused = unused_arguments(config.task) if config.model == SUBMISSION_MODEL else ()
+    options = (config.model_args | config.beyond).items()
+    options = ", ".join(f"{key}={value}" for key, value in options if key not in unused)
+    texts = {
+        (True, False): N_(
+            "{name}({options}), {parameters:,} parameters, on {device}, {threads}, in {precision}"
+        ),
+        (False, False): N_("{name}({options}), {parameters:,} parameters, on {device} in {precision}"),
+        (True, True): N_(
+            "{name}({options}), {parameters:,} parameters, on {device}, {threads}, in {precision}, "
+            "{processes} processes"
+        ),
+        (False, True): N_(
+            "{name}({options}), {parameters:,} parameters, on {device} in {precision}, {processes} processes"
+        ),
+    }
+    first = _(
+        texts[device.type == "cpu", world.size > 1],
+        name=config.model_name,
+        options=options,
+        parameters=trainer.parameter_count,
+        device=device,
+        threads=plural("{n} thread", "{n} threads", config.threads),
+        precision=config.precision,
+        processes=world.size,
+    )
+    # A model with additions holds the submission's as its first part.
+    built = getattr(trainer.model, "model", trainer.model) if config.beyond else trainer.model
+    return "\n  ".join([first, *model_summary(built)])
 
 
 def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:  # noqa: B008
-    """Train into `request.folder`, which this process has locked, or the first of `world`'s processes."""
+    """Train a model and write its files into `request.folder`, which the main process has locked."""
     callbacks = [CALLBACKS[name]() for name in request.callbacks]
     device = world.device(choose_device(request.device))
     with world.connected(device):
@@ -192,7 +228,7 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
                 part.keep_first(config.batch_size)
 
         torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)  # for the first weights
+        torch.manual_seed(config.seed)  # for the initial weights
         model = build_model(lab.submission, config)
         loss_fn = from_submission(lab.submission, "vae_loss")
         trainer = lab.trainer(
@@ -201,17 +237,23 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
         if checkpoint:
             trainer.resume(checkpoint)
         elif world.is_main_process:
-            # Before anything else: from here on the run can be resumed, and a full disk loses no earlier run.
+            # Written first: the run can then be resumed, and if the disk is full, no earlier run is deleted.
             trainer.save("last.pt")
             clear_run(request.folder)
-        print(f"data: {sets[0].source}")
-        print(f"model: {describe(trainer, config, device, world)}")
+        print(_("data: {source}", source=sets[0].source))
+        print(_("model: {model}", model=describe(trainer, config, device, world)))
         if checkpoint:
-            print(f"resumed: {trainer.epoch} of {config.epochs} epochs are done")
+            print(
+                _("resumed: {epoch} of {epochs} epochs are done", epoch=trainer.epoch, epochs=config.epochs)
+            )
         if config.threads > available_processors():
             print(
-                f"note: {config.threads} threads on {available_processors()} processors: slower, same result"
+                _(
+                    "note: {threads} threads on {processors} processors: slower, same result",
+                    threads=config.threads,
+                    processors=available_processors(),
+                )
             )
         with SpinControl():
             trainer.fit()
-        print(f"done: the model, its curves and its samples are in {request.folder}/")
+        print(_("done: the model, its curves and its samples are in {folder}/", folder=request.folder))

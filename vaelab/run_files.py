@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.files import write_file
+from vaelab.language import N_
 
 TERMS = ("loss", "recon_term", "kl_term")
 QUALITY = ("mse", "ssim")
@@ -32,9 +33,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def draw_loss_curve(log: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw a run's log into a PNG file: the loss and its two terms; MSE; SSIM."""
-    from matplotlib.ticker import LogLocator, NullFormatter  # here: it takes a second to import
+    from matplotlib.ticker import LogLocator, NullFormatter  # imported here, since it takes a second
 
-    from vaelab.plotting import figure_png, new_figure
+    from vaelab.plotting import figure_png, figure_text, new_figure
 
     figure = new_figure(12, 3.4)
     loss_axes, mse_axes, ssim_axes = figure.subplots(1, 3)
@@ -44,20 +45,22 @@ def draw_loss_curve(log: Sequence[dict[str, Any]], path: Path) -> None:
         marker = "." if len(epochs) <= 30 else None  # more markers would hide the line styles
         axes.plot(epochs, [row[key] for row in log], style, color=color, label=label, marker=marker)
 
-    for key, label, style in (("loss", "loss", "-"), ("recon_term", "recon", "--"), ("kl_term", "KL", ":")):
+    terms = (("loss", N_("loss"), "-"), ("recon_term", N_("recon"), "--"), ("kl_term", N_("KL"), ":"))
+    for key, name, style in terms:
         for part, color in (("train", "tab:blue"), ("valid", "tab:orange")):
-            plot(loss_axes, f"{part}_{key}", style, color, f"{part} {label}")
+            label = figure_text("{part} {term}", part=part, term=figure_text(name))
+            plot(loss_axes, f"{part}_{key}", style, color, label)
     plot(mse_axes, "valid_mse", "-", "tab:orange")
     plot(ssim_axes, "valid_ssim", "-", "tab:orange")
-    loss_axes.set(ylabel="nats per image (valid: at z = mu)", yscale="log")
+    loss_axes.set(ylabel=figure_text("nats per image (valid: at z = mu)"), yscale="log")
     loss_axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     loss_axes.yaxis.set_major_formatter("{x:g}")
     loss_axes.yaxis.set_minor_formatter(NullFormatter())
-    mse_axes.set(ylabel="MSE (valid)", ylim=(0, None))
-    ssim_axes.set(ylabel="SSIM (valid)")
+    mse_axes.set(ylabel=figure_text("MSE (valid)"), ylim=(0, None))
+    ssim_axes.set(ylabel=figure_text("SSIM (valid)"))
     figure.legend(loc="outside right upper", fontsize=8)
     for axes in (loss_axes, mse_axes, ssim_axes):
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(figure_text("epoch"))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     write_file(path, figure_png(figure))

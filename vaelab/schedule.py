@@ -27,7 +27,9 @@ class Schedule:
         """The schedule of a model's training of `steps` steps. Raises: LabError for invalid shares."""
         shares: Sequence[float] = getattr(model, "stage_shares", (1.0,))
         if not shares or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-            raise LabError(f"stage_shares of the model must be positive and sum to 1, got {shares}")
+            raise LabError(
+                "stage_shares of the model must be positive and sum to 1, got {shares}", shares=shares
+            )
         return cls(tuple(round(steps * share) for share in accumulate(shares)))
 
     def stage(self, step: int) -> int:

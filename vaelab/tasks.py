@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from vaelab.language import _
+
 
 @dataclass(frozen=True)
 class Task:
@@ -26,7 +28,7 @@ class Task:
     fid_weight: float = 0.0
     mse_limit: float = 0.1  # an MSE above it gives no points
     fid_limit: float = 10.0  # an FID above it gives no points
-    latent_dim: int = 20
+    latent_dim: int = 20  # default
     aliases: tuple[str, ...] = ()  # spellings found in printed handouts
 
 
@@ -66,4 +68,6 @@ def task_name(text: str) -> str:
     for task in TASKS.values():
         if text == task.name or text in task.aliases:
             return task.name
-    raise argparse.ArgumentTypeError(f"unknown task '{text}': choose one of {', '.join(TASKS)}")
+    raise argparse.ArgumentTypeError(
+        _("unknown task '{text}': choose one of {tasks}", text=text, tasks=", ".join(TASKS))
+    )

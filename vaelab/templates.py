@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from vaelab.language import _, language
 
 if TYPE_CHECKING:
     import jinja2
@@ -12,14 +14,21 @@ if TYPE_CHECKING:
 def template_environment(folder: Path) -> jinja2.Environment:
     """The jinja2 environment of the templates in `folder`.
 
-    Every value is escaped, and a name that was not passed to a template is an error.
+    Every value is escaped, and a name that was not passed to a template is an error. `_` translates a
+    message, which may contain tags; its values are escaped as well.
     """
     import jinja2  # here: a grade can be computed without jinja2, only its pages need it
+    from markupsafe import Markup
 
-    return jinja2.Environment(
+    def translated(text: str, /, **values: Any) -> Markup:
+        return Markup(_(text)).format(**values) if values else Markup(_(text))
+
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"_": translated, "language": language()}
+    return environment

@@ -18,6 +18,8 @@ import os
 import threading
 from pathlib import Path
 
+from vaelab.language import _
+
 INTERVAL = 0.5  # seconds between two measurements
 BUSY = 0.10  # share of the time that a thread of ours waits for a processor: above it, others are using them
 IDLE = 0.03  # below it, for `IDLE_INTERVALS` in a row, they are not
@@ -92,7 +94,7 @@ class SpinControl:
         self.monitor: threading.Thread | None = None
 
     def update(self, share: float) -> None:
-        """Start or end the sleeping team. share: part of the last interval that our threads have waited."""
+        """Start or end the sleeping team. share: fraction of the last interval that our threads waited."""
         if share > BUSY:
             self.quiet = 0
             if self.team is None:
@@ -105,7 +107,7 @@ class SpinControl:
         else:
             self.quiet = 0
 
-    def _watch(self) -> None:
+    def _monitor(self) -> None:
         before = waiting_time()
         while not self.stopped.wait(INTERVAL):
             now = waiting_time()
@@ -114,7 +116,7 @@ class SpinControl:
 
     def __enter__(self) -> SpinControl:
         if self.gomp is not None and Path("/proc/self/schedstat").exists() and available_processors() > 1:
-            self.monitor = threading.Thread(target=self._watch, daemon=True)
+            self.monitor = threading.Thread(target=self._monitor, daemon=True)
             self.monitor.start()
         return self
 
@@ -137,13 +139,15 @@ class PaceMonitor:
         self.fastest, self.slow, self.noted = float("inf"), 0, False
 
     def update(self, seconds: float) -> str | None:
-        """Add the seconds of a step. Returns: once in a training, a note that the machine is busy."""
+        """Record a step's duration, in seconds. Returns: a note if the machine is busy, once; else None."""
         self.fastest = min(self.fastest, seconds)
         self.slow = self.slow + 1 if seconds > self.FACTOR * self.fastest else 0
         if self.noted or self.slow < self.PATIENCE:
             return None
         self.noted = True
-        return (
-            f"note: the machine is busy: a step takes {1000 * seconds:.0f} ms, {seconds / self.fastest:.1f} "
-            "times as long as the fastest ones; other programs are using the processors"
+        return _(
+            "note: the machine is busy: a step takes {milliseconds:.0f} ms, {times:.1f} times as long as the "
+            "fastest ones; other programs are using the processors",
+            milliseconds=1000 * seconds,
+            times=seconds / self.fastest,
         )

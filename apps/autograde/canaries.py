@@ -14,7 +14,7 @@ N_CANARIES = 100  # of each kind
 
 @dataclass
 class CanaryInputs:
-    """The images of a split, then N_CANARIES each of noise, of inverted images, and of images repeated."""
+    """The images of a split, then N_CANARIES images each of: noise; inverted images; repeated images."""
 
     x: np.ndarray  # uint8 [n + 3 N_CANARIES, H, W]
     labels: np.ndarray  # int64 [n + 3 N_CANARIES]
@@ -37,21 +37,21 @@ class CanaryInputs:
 
     @property
     def noise(self) -> slice:
-        """The places of the noise."""
+        """The slice of `x` with the noise."""
         return slice(self.n, self.n + N_CANARIES)
 
     @property
     def inverted(self) -> slice:
-        """The places of the inverted images."""
+        """The slice of `x` with the inverted images."""
         return slice(self.n + N_CANARIES, self.n + 2 * N_CANARIES)
 
     @property
     def again(self) -> slice:
-        """The places of the repeated images."""
+        """The slice of `x` with the repeated images; the originals are at the indices `repeated`."""
         return slice(self.n + 2 * N_CANARIES, len(self.x))
 
     def batches(self) -> list[int]:
-        """Batch sizes. Repeated images come last, in small batches: a dependence on the batch shows there."""
+        """The batch sizes. Repeated images are last, in small batches, to detect dependence on the batch."""
         full, rest = divmod(self.again.start, BATCH)
         return [BATCH] * full + [rest] * (rest > 0) + [N_CANARIES // 10] * 10
 
@@ -86,7 +86,7 @@ def canary_flags(inputs: CanaryInputs, z: np.ndarray, recon: np.ndarray) -> list
         if kept > 2 * latent_dim / PIXELS + 0.05:
             flags.append(
                 f"pure noise is reconstructed too well: {kept:.0%} of its variance is kept by {latent_dim} "
-                f"numbers, of which a linear map keeps {latent_dim / PIXELS:.0%}"
+                f"numbers; a linear map would keep {latent_dim / PIXELS:.0%}"
             )
         ratio = mse(inputs.inverted) / max(mse(slice(inputs.n)), 1e-9)
         if ratio < 2:

@@ -25,15 +25,17 @@ import numpy as np
 from apps.autograde.arrays import pack, unpack
 from apps.autograde.canaries import CanaryInputs, canary_flags
 from apps.autograde.limits import Limits, Outcome
+from apps.autograde.record import failed
 from apps.autograde.request import StepRequest
 from apps.autograde.sandbox import USER_IDS, run_sandboxed
+from apps.autograde.verdicts import CheckInputs, Results, all_failed, judge
+from vaelab.cli import printable
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
 from vaelab.metrics.memorization import nearest_distance
 from vaelab.metrics.reconstruction import reconstruction, to_float
 from vaelab.metrics.score import PIXELS, score
 from vaelab.tasks import TASKS
 
-STATUSES = ("ok", "missing", "error", "timeout", "memory", "invalid")
 # Files of the lab that a submission has no reason to change.
 PROTECTED = ("trainer.py", "train.py", "inference.py", "grade.py", "check.py", "data_utils.py")
 REPO = Path(__file__).resolve().parents[2]
@@ -43,7 +45,7 @@ COPY_QUANTILE, MAX_COPIES = 0.005, 0.05
 
 
 class StepFailed(Exception):  # noqa: N818
-    """A step that returned nothing to grade: its status and, as the text, the reason."""
+    """A step has no valid result. `status`: the status of the grade; the text of the error: the reason."""
 
     def __init__(self, status: str, why: str) -> None:
         super().__init__(why)
@@ -60,27 +62,43 @@ class Steps:
     lab: Path  # a folder with the modules of the lab that a step imports
     image_shape: tuple[int, ...]
     limits: Limits
-    sandboxed: bool = True
+    sandbox: str = "bubblewrap"  # or user, or none; see `command.py`
 
     def run(
         self, step: str, task: str, folder: Path, arrays: dict[str, np.ndarray], batches: list[int]
     ) -> np.ndarray:
-        """The array that a step computes from `arrays`, in batches of these sizes; checked.
+        """Run one step in a sandbox. Returns: the array that it computed from `arrays`.
 
-        Raises: StepFailed.
+        batches: the sizes of the batches. Raises: StepFailed if there is no result, or its dtype or shape is
+        wrong.
         """
         n = len(next(iter(arrays.values())))
         item = 4 * PIXELS if step == "encode" else int(np.prod(self.image_shape))  # maximum bytes
-        limits = replace(self.limits, output_bytes=n * item + 10_000)
-        uid = next(USER_IDS) if self.sandboxed and os.geteuid() == 0 else None
+        results, _ = self.call(step, task, folder, arrays, batches, n * item + 10_000)
+        if "result" not in results:
+            raise StepFailed("error", f"{step} returned no result")
+        self.check_result(results["result"], step, n)
+        return results["result"]
+
+    def call(
+        self,
+        step: str,
+        task: str,
+        folder: Path,
+        arrays: dict[str, np.ndarray],
+        batches: list[int],
+        output_bytes: int,
+    ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """The arrays that a step returned, unchecked, and its errors by name. Raises: StepFailed."""
+        limits = replace(self.limits, output_bytes=output_bytes)
+        uid = next(USER_IDS) if self.sandbox != "none" and os.geteuid() == 0 else None
         # Seed 0 is that of inference.py.
         request = StepRequest(step, task, 0, batches, self.image_shape, limits, uid)
         command = [sys.executable, "-I", "{lab}/apps/autograde/sandboxed_step.py", "{lab}", "{submission}"]
         folders = {"lab": self.lab, "submission": folder}
-        outcome = run_sandboxed(command, folders, request.to_json() + pack(arrays), limits, self.sandboxed)
-        result = read_result(outcome, step, limits)
-        self.check_result(result, step, n)
-        return result
+        data, bubblewrap = request.to_json() + pack(arrays), self.sandbox == "bubblewrap"
+        outcome = run_sandboxed(command, folders, data, limits, bubblewrap)
+        return read_result(outcome, step, limits)
 
     def check_result(self, result: np.ndarray, step: str, n: int) -> None:
         """Raise StepFailed if the result of a step for n items has the wrong dtype or shape."""
@@ -96,31 +114,52 @@ class Steps:
             raise StepFailed("invalid", f"{step} returned {got}, expected {expected}")
 
 
-def read_result(outcome: Outcome, step: str, limits: Limits) -> np.ndarray:
-    """The array that a sandboxed step wrote. Raises: StepFailed."""
+def read_result(outcome: Outcome, step: str, limits: Limits) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays that a sandboxed step wrote, and its errors by name. Raises: StepFailed."""
+    phase, output = last_phase(outcome.output)
+    where = f"{step}: {phase}" if phase not in ("", step) else step
     reasons = {
-        "timeout": ("timeout", f"{step} exceeded the time limit of {limits.seconds:g} s"),
-        "memory": ("memory", f"{step} exceeded the memory limit of {limits.memory_mb} MB"),
-        "processes": ("error", f"{step} exceeded the limit of {limits.processes} processes and threads"),
-        "files": ("error", f"{step} exceeded the limit of {limits.tmp_files} files in /tmp"),
-        "output": ("invalid", f"{step} returned more data than expected"),
+        "timeout": ("timeout", f"{where} exceeded the time limit of {limits.seconds:g} s"),
+        "memory": ("memory", f"{where} exceeded the memory limit of {limits.memory_mb} MB"),
+        "processes": ("error", f"{where} exceeded the limit of {limits.processes} processes and threads"),
+        "files": ("error", f"{where} exceeded the limit of {limits.tmp_files} files in /tmp"),
+        "output": ("invalid", f"{where} returned more data than expected"),
     }
     if outcome.status in reasons:
         raise StepFailed(*reasons[outcome.status])
-    head, _, body = outcome.output.partition(b"\n")
+    head, _, body = output.partition(b"\n")
     try:
         values = json.loads(head)
         if values["status"] == "ok":
-            return unpack(body)["result"]
+            errors = {str(name): str(why) for name, why in values.get("errors", {}).items()}
+            return unpack(body), errors
         status, why = values["status"], str(values["reason"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         last_line = (outcome.errors.strip().splitlines() or ["it printed nothing"])[-1]
-        why = f"{step}: the process ended with code {outcome.returncode} and without a result ({last_line})"
+        why = f"{where}: the process ended with code {outcome.returncode} and without a result ({last_line})"
         raise StepFailed("error", why) from None
     raise StepFailed(status if status in ("error", "memory", "invalid") else "error", why)
 
 
+def last_phase(output: bytes) -> tuple[str, bytes]:
+    """The last phase that a step began, and its output without the lines that name phases."""
+    phase = ""
+    while output.startswith(b"#"):
+        line, _, output = output.partition(b"\n")
+        phase = printable(line[1:100].decode(errors="replace"), 60)
+    return phase, output
+
+
 # --- A grade ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """What grading a hand-in gave."""
+
+    grades: dict[str, dict[str, Any]]  # by task
+    checks: dict[str, dict[str, Any]]  # by name: passed, why
+    pictures: dict[str, np.ndarray]  # by task: uint8 [N, H, W]
 
 
 @dataclass
@@ -137,19 +176,33 @@ class Grader:
         real = nearest_distance(to_float(self.images[:1000]), to_float(self.train))
         self.copy_distance = float(np.quantile(real.numpy(), COPY_QUANTILE))
 
-    def grade(self, folder: Path, seed: int) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-        """The grades of a submission in `folder` by task, and a picture of its images by task.
+    def grade(self, folder: Path, seed: int, note: str = "") -> Result:
+        """The grades of a submission in `folder`, the verdicts of its checks, and a picture for each task.
 
-        seed: determines the order of images and codes, and the canary inputs; secret to the submission.
-        A grade has the keys `status` and `reason`, `flags` (sentences), `seconds`, and where the status is ok
-        `ssim`, `mse`, `fid`, `latent_dim`, `bonus`, `score` and `score_uncapped`.
+        seed: determines the order of images and codes, the canary inputs and the inputs of the checks; secret
+        to the submission. note: what to say of missing files. A grade has the keys of `record.Grade`, and
+        checksums of its images.
         """
-        # One step after the other: two steps that run at once might find a way to communicate.
-        results = {task: self.grade_task(task, folder, seed) for task in TASKS}
+        # One step after the other: two steps that run at the same time could perhaps communicate.
+        results = {task: self.grade_task(task, folder, seed, note) for task in TASKS}
         pictures = {task: picture for task, (_, picture) in results.items() if picture is not None}
-        return {task: grade for task, (grade, _) in results.items()}, pictures
+        checks = self.check_blanks(folder, seed, note)
+        return Result({task: grade for task, (grade, _) in results.items()}, checks, pictures)
 
-    def grade_task(self, task: str, folder: Path, seed: int) -> tuple[dict[str, Any], np.ndarray | None]:
+    def check_blanks(self, folder: Path, seed: int, note: str) -> dict[str, dict[str, Any]]:
+        """The verdicts of the checks: passed, and why not, by name. They need no checkpoint."""
+        if not (folder / "submission.py").is_file():
+            return all_failed(note or "there is no submission.py")
+        inputs = CheckInputs(self.images, seed)
+        try:
+            found = self.steps.call("check", next(iter(TASKS)), folder, inputs.arrays(), [], 4 << 20)
+        except StepFailed as failure:
+            return all_failed(str(failure))
+        return judge(inputs, Results(*found))
+
+    def grade_task(
+        self, task: str, folder: Path, seed: int, note: str
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
         """One task's grade, and its picture."""
         start, flags = time.monotonic(), changed_file_flags(folder)
         grade: dict[str, Any] = {"status": "ok", "reason": "", "flags": flags}
@@ -157,16 +210,18 @@ class Grader:
         try:
             for name in ("submission.py", f"{task}.pt"):
                 if not (folder / name).is_file():
-                    raise StepFailed("missing", f"there is no {name}")
+                    raise StepFailed("missing", note if name in note else f"there is no {name}")
             values, recon = self.reconstruct(task, folder, seed, flags)
             rows = [self.images[:10], recon[:10]]
             if TASKS[task].conditional:
                 gen = self.generate(task, folder)
                 values["fid"] = float(np.mean(fid(gen, self.images, self.labels)))
                 flags += self.copy_flags(gen)
+                grade["gen_sha256"] = array_sha256(gen)
                 rows += list(gen[:, :10])
             latent_dim = values.pop("latent_dim")
             grade |= values | {"latent_dim": latent_dim, **score(task, values, latent_dim)}
+            grade |= {"recon_sha256": array_sha256(recon)}
             picture = np.concatenate(rows)
         except StepFailed as failure:
             grade |= failed(failure.status, str(failure), flags)
@@ -222,11 +277,6 @@ class Grader:
         ]
 
 
-def failed(status: str, why: str, flags: list[str] | None = None) -> dict[str, Any]:
-    """The grade of a task that could not be graded."""
-    return {"status": status, "reason": why, "flags": flags or [], "score": 0.0, "seconds": 0.0}
-
-
 # --- Flags --------------------------------------------------------------------------------------
 
 
@@ -254,7 +304,12 @@ def changed_file_flags(folder: Path) -> list[str]:
     return [f"the submission contains a changed {', '.join(changed)}, which was not used"] if changed else []
 
 
-def secret_seed(fingerprint: str, images: np.ndarray) -> int:
-    """A seed that a submission can't know, and that is always the same for it and these images."""
-    checksum = hashlib.sha256(fingerprint.encode() + images.tobytes()).digest()
-    return int.from_bytes(checksum[:8], "big")
+def array_sha256(array: np.ndarray) -> str:
+    """A checksum of an array's values."""
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
+
+
+def secret_seed(secret: str, fingerprint: str) -> int:
+    """A seed that a student can't know, and that is always the same for these files and this secret."""
+    checksum = hashlib.sha256(f"{secret} {fingerprint}".encode()).digest()
+    return int.from_bytes(checksum[:7], "big")

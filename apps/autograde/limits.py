@@ -43,7 +43,7 @@ def apply_limits(limits: Limits, uid: int | None) -> None:
     """
     import resource  # not available on Windows
 
-    # More than the grader allows, which measures the time itself and can report the reason.
+    # Above the grader's own limit: the grader measures the time too, and can report the reason.
     cpu = math.ceil(limits.seconds) * (limits.threads + 2)
     for what, value in (
         (resource.RLIMIT_CPU, cpu),
@@ -104,7 +104,7 @@ def usage(pid: int) -> Usage:
             for task in (folder / "task").iterdir():
                 pids += [int(child) for child in (task / "children").read_text().split()]
             with open_folder(folder / "root" / "tmp") as tmp:
-                if os.fstat(tmp).st_dev != own_tmp:  # it is the sandbox's; empty files take memory too
+                if os.fstat(tmp).st_dev != own_tmp:  # the sandbox's own; empty files use memory too
                     counts = os.fstatvfs(tmp)
                     total.tmp_files = max(total.tmp_files, counts.f_files - counts.f_ffree)
     return total

@@ -12,7 +12,7 @@ from apps.autograde.limits import Limits
 class StepRequest:
     """One step of a submission. The arrays that it is computed from are sent after it; see `arrays.py`."""
 
-    step: str  # encode, decode or generate
+    step: str  # encode, decode, generate or check
     task: str
     seed: int
     batches: list[int]  # the sizes of the batches

@@ -174,7 +174,7 @@ def _supervise(process: subprocess.Popen, data: bytes, limits: Limits, start: fl
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
     finally:
-        # The whole session, if there is no sandbox; the end of bubblewrap ends the sandbox.
+        # Ending bubblewrap ends the sandbox. Without a sandbox, this ends the whole process group.
         with contextlib.suppress(OSError):
             os.killpg(process.pid, 9)
         process.wait()
@@ -191,17 +191,17 @@ def _feed(pipe: IO[bytes], data: bytes) -> None:
         pipe.write(data)
 
 
-def _collect(pipe: IO[bytes], output: bytearray, most: int) -> None:
-    """Append the data of a pipe to `output`, until there are more than `most` bytes."""
-    while len(output) <= most and (chunk := pipe.read1(1 << 16)):
+def _collect(pipe: IO[bytes], output: bytearray, max_bytes: int) -> None:
+    """Append the data of a pipe to `output`, until there are more than `max_bytes` bytes."""
+    while len(output) <= max_bytes and (chunk := pipe.read1(1 << 16)):
         output += chunk
 
 
-def _collect_end(pipe: IO[bytes], output: bytearray, most: int) -> None:
-    """Append the data of a pipe to `output`, and keep the last `most` bytes."""
+def _collect_end(pipe: IO[bytes], output: bytearray, max_bytes: int) -> None:
+    """Append the data of a pipe to `output`, and keep only the last `max_bytes` bytes."""
     while chunk := pipe.read1(1 << 16):
         output += chunk
-        del output[:-most]
+        del output[:-max_bytes]
 
 
 def _exceeded(used: Usage, seconds: float, output_bytes: int, limits: Limits) -> str:

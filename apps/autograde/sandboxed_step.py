@@ -2,18 +2,22 @@
 
     python -I sandboxed_step.py LAB_FOLDER SUBMISSION_FOLDER < request > result
 
-The request is a `StepRequest` and packed arrays; the result is a line of JSON with the status (and, after an
-error, the reason) and packed arrays. `grader.py` writes the request and reads the result. Nothing in this
-process is trusted once a submission has been imported: a submission can only change its own result.
+The request is a `StepRequest` and packed arrays. The output has a line `#...` before each phase, to name the
+phase that a time-out stopped; then a line of JSON with the status (and, after an error, the reason); then
+packed arrays. `grader.py` writes the request and reads the result. Nothing in this process is trusted once a
+submission has been imported: a submission can only change its own result.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 LAB, SUBMISSION = (Path(argument) for argument in sys.argv[1:3])
 sys.path.insert(0, str(LAB))
@@ -23,6 +27,7 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from apps.autograde.arrays import pack, unpack  # noqa: E402
+from apps.autograde.check_steps import run_check_steps  # noqa: E402
 from apps.autograde.limits import apply_limits  # noqa: E402
 from apps.autograde.request import StepRequest  # noqa: E402
 from vaelab.checkpoint import load_checkpoint, load_weights  # noqa: E402
@@ -33,17 +38,23 @@ from vaelab.inference import decode, encode, generate_images  # noqa: E402
 NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "unable to mmap")
 
 
-def load_model(task: str) -> nn.Module:
-    """The submission's model of a task, with its weights."""
-    sys.path.insert(0, str(SUBMISSION))  # its own model.py comes before the lab's
-    import submission
-
+def load_model(task: str, say: Callable[[str], None]) -> nn.Module:
+    """The submission's model of a task, with its weights. say: is called with each phase."""
+    say("the import of submission.py")
+    submission = import_submission()
+    say(f"the loading of {task}.pt")
     path = SUBMISSION / f"{task}.pt"
     checkpoint = load_checkpoint(path, task)
     checkpoint.require_submission(path.name, "grading")
     model = build_submission(submission, task, checkpoint.config.model_args).eval()
     load_weights(model, checkpoint, path)
     return model
+
+
+def import_submission() -> ModuleType:
+    """The submission's module. Its own model.py comes before the lab's."""
+    sys.path.insert(0, str(SUBMISSION))
+    return importlib.import_module("submission")
 
 
 @torch.no_grad()
@@ -94,10 +105,23 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # so that the submission's prints are not part of the result
     torch.set_num_threads(request.limits.threads)
+
+    def say(phase: str) -> None:
+        output.write(f"#{phase}\n".encode())
+        output.flush()
+
     try:
-        model = load_model(request.task)
-        torch.manual_seed(request.seed)
-        head, body = {"status": "ok"}, pack({"result": run_step(request, model, unpack(data))})
+        if request.step == "check":
+            say("the import of submission.py")
+            module = import_submission()
+            say("the checks of the blanks")
+            results, errors = run_check_steps(module, unpack(data), explain)
+            head, body = {"status": "ok", "errors": errors}, pack(results)
+        else:
+            model = load_model(request.task, say)
+            say(request.step)
+            torch.manual_seed(request.seed)
+            head, body = {"status": "ok"}, pack({"result": run_step(request, model, unpack(data))})
     except BaseException as error:  # also sys.exit of the submission
         head, body = explain(error), b""
     output.write(json.dumps(head).encode() + b"\n" + body)

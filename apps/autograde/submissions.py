@@ -1,8 +1,9 @@
-"""Finds submissions, and copies the graded files of one into a clean folder.
+"""Finds the hand-ins of a class: each entry of a folder, under the name of its student.
 
-A submission is a folder or a zip file with `submission.py`, optionally `model.py` and other modules, and the
-checkpoints `VAE0label.pt` and `Genwithlabel.pt`. It may also be a folder in which `train.py` ran: without a
-`VAE0label.pt`, `outputs/VAE0label/best.pt` is used. Links, devices and paths outside of it are refused.
+Understood are folders and archives named after a student; Moodle's `Name_123_assignsubmission_file_`, as a
+folder or in front of a file's name; Canvas's `leeann_LATE_12_34_submission.py`, of which the files of one
+student are put together; and any other file, so that every entry gets a row. `vaelab/hand_in.py` decides what
+is graded.
 """
 
 from __future__ import annotations
@@ -10,54 +11,134 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
-import zipfile
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from vaelab.cli import LabError, reason
-from vaelab.tasks import TASKS
+from vaelab.archives import ARCHIVES, ignored, is_archive
+from vaelab.cli import LabError
 
-MAX_FILES = 2000  # in a zip file
-MAX_BYTES = 512 << 20  # of the graded files of a submission
+MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?")
+CANVAS = re.compile(r"(?P<name>[^\W_]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<attempt>\d+)_(?P<file>.+)")
+RESUBMITTED = re.compile(r"-(\d+)(?=\.\w+$)")  # Canvas: submission-1.py
+
+
+@dataclass(frozen=True)
+class Source:
+    """One hand-in of a student: a folder, an archive, or loose files by name."""
+
+    path: Path | Mapping[str, Path]
+    label: str  # the entry's name
+    time: float  # when the newest of its files was changed, in seconds since 1970
+    late: bool = False  # the LMS marked it as late
 
 
 @dataclass(frozen=True)
 class Submission:
-    """The folder or zip file of one student."""
+    """A student, and what was handed in."""
 
     name: str
+    sources: tuple[Source, ...]  # the oldest first
+    id: str = ""  # of the student or of the participant in the LMS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the folder of submissions, with what its name says."""
+
     path: Path
+    name: str  # of the student
+    id: str = ""
+    file: str = ""  # the name that the student gave to a loose file
+    late: bool = False
 
 
-def find_submissions(path: Path, exclude: Container[Path] = ()) -> list[Submission]:
-    """`path` if it is a submission, else the submissions in it, by name. Raises: LabError if there are none.
+def parse_entry(path: Path) -> Entry:
+    """What the name of an entry says."""
+    if match := MOODLE.fullmatch(path.name):
+        return Entry(
+            path, match["name"].strip(), match["id"], (match["file"] or "") if path.is_file() else ""
+        )
+    if (match := CANVAS.fullmatch(path.name)) and path.is_file():
+        return Entry(path, match["name"], match["id"], match["file"], bool(match["late"]))
+    return Entry(path, path.name if path.is_dir() else stem(path.name))
 
-    exclude: folders in it that are not submissions, such as the one for the grades.
+
+def stem(name: str) -> str:
+    """The name of a file without the ending: `ann` of `ann.tar.gz`."""
+    found = [name[: -len(ending)] for ending in ARCHIVES if name.lower().endswith(ending)]
+    return min(found, key=len) if found else PurePosixPath(name).stem
+
+
+def find_submissions(path: Path, exclude: Container[Path] = (), single: bool = False) -> list[Submission]:
+    """`path` if it is a submission, else those in it, by name. Raises: LabError for none.
+
+    exclude: files and folders that are not submissions, such as the folder of the grades. single: `path` is
+    one, wherever its submission.py is.
     """
-    if path.is_file() or (path / "submission.py").exists():
-        return [Submission(path.stem if path.is_file() else path.resolve().name, path)]
+    if path.is_file() or (single and path.is_dir()) or (path / "submission.py").exists():
+        name = stem(path.name) if path.is_file() else path.resolve().name
+        return [Submission(name, (Source(path, path.name, modified(path)),))]
     if not path.is_dir():
         raise LabError(f"there is no {path}: name a folder of submissions, or one submission")
     entries = [
-        entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.resolve() not in exclude
+        parse_entry(entry)
+        for entry in sorted(path.iterdir())
+        if not ignored(PurePosixPath(entry.name)) and entry.resolve() not in exclude
     ]
-    found: dict[str, Submission] = {}
-    for entry in sorted(entries, key=lambda entry: (not entry.is_dir(), entry.name)):
-        if entry.is_dir() or entry.suffix.lower() == ".zip":
-            # The first unused name: alice.zip beside the folder alice is called alice.zip, and so on.
-            names = (
-                entry.name if entry.is_dir() else entry.stem,
-                entry.name,
-                *(f"{entry.name}-{i}" for i in range(9)),
-            )
-            name = next(name for name in names if file_name(name).casefold() not in found)
-            found[file_name(name).casefold()] = Submission(name, entry)
-    if not found:
-        raise LabError(f"{path} contains no submissions: neither folders nor zip files")
-    return sorted(found.values(), key=lambda submission: submission.name)
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((file_name(entry.name).casefold(), entry.id), []).append(entry)
+    if not groups:
+        raise LabError(f"{path} contains no submissions: it is empty")
+    found = [Submission(group[0].name, sources_of(group), group[0].id) for group in groups.values()]
+    return sorted(with_unique_names(found), key=lambda submission: submission.name)
+
+
+def sources_of(entries: list[Entry]) -> tuple[Source, ...]:
+    """The hand-ins of one student, the oldest first.
+
+    A folder and an archive are a hand-in each. Loose files are one together.
+    """
+    whole = [
+        entry for entry in entries if not entry.file and (entry.path.is_dir() or is_archive(entry.path.name))
+    ]
+    sources = [Source(entry.path, entry.path.name, modified(entry.path), entry.late) for entry in whole]
+    loose = [entry for entry in entries if entry not in whole]
+    if len(loose) == 1 and not sources and not loose[0].file:
+        sources.append(Source(loose[0].path, loose[0].path.name, modified(loose[0].path)))
+    elif loose and (not sources or any(entry.file for entry in loose)):
+        files = {}
+        for entry in sorted(loose, key=lambda entry: resubmission(entry.file)):
+            files[RESUBMITTED.sub("", entry.file) or entry.path.name] = entry.path
+        newest = max(modified(entry.path) for entry in loose)
+        label = loose[0].path.name if len(loose) == 1 else f"{len(loose)} files"
+        sources.append(Source(files, label, newest, any(entry.late for entry in loose)))
+    return tuple(sorted(sources, key=lambda source: (source.time, source.label)))
+
+
+def resubmission(name: str) -> int:
+    """The number that Canvas puts into the name of a file that was handed in again; 0 for the first."""
+    match = RESUBMITTED.search(name)
+    return int(match[1]) if match else 0
+
+
+def modified(path: Path) -> float:
+    """When a file, or the newest file of a folder, was changed: seconds since 1970."""
+    paths = [path, *path.iterdir()] if path.is_dir() and not path.is_symlink() else [path]
+    files = [each for each in paths if not each.is_dir()] or paths
+    return max(each.lstat().st_mtime for each in files)
+
+
+def with_unique_names(found: list[Submission]) -> list[Submission]:
+    """The same submissions; those of different students with one name get the LMS's number added."""
+    names = [file_name(submission.name).casefold() for submission in found]
+    return [
+        replace(submission, name=f"{submission.name} {submission.id}".strip())
+        if names.count(name) > 1
+        else submission
+        for submission, name in zip(found, names, strict=True)
+    ]
 
 
 def file_name(name: str) -> str:
@@ -67,95 +148,3 @@ def file_name(name: str) -> str:
     if len(data(escaped)) <= 150:
         return escaped
     return f"{escaped[:40]}%{hashlib.sha256(data(name)).hexdigest()[:16]}"
-
-
-def graded_name(path: PurePosixPath) -> str | None:
-    """The name of a submission's file among the graded files; None for a file that is not graded."""
-    if len(path.parts) == 1 and (path.suffix == ".py" or path.name in {f"{task}.pt" for task in TASKS}):
-        return path.name
-    if len(path.parts) == 3 and path.parts[0] == "outputs" and path.parts[2] == "best.pt":
-        return f"{path.parts[1]}.pt" if path.parts[1] in TASKS else None
-    return None
-
-
-def stage(submission: Submission, folder: Path) -> None:
-    """Copy the graded files into `folder`, readable for all users. Raises: LabError if that is impossible."""
-    try:
-        files = folder_files(submission.path) if submission.path.is_dir() else zip_files(submission.path)
-        # The checkpoint beside submission.py comes after the one in outputs/, and so replaces it.
-        files = sorted(files, key=lambda file: -len(file[0].parts))
-        left = MAX_BYTES
-        for path, open_file in files:
-            with open_file() as source, (folder / str(graded_name(path))).open("wb") as target:
-                while chunk := source.read(1 << 20):
-                    left -= len(chunk)
-                    if left < 0:  # counted, since a zip file can state any size
-                        raise LabError(f"the submission is larger than {MAX_BYTES >> 20} MB")
-                    target.write(chunk)
-    except LabError:
-        raise
-    except Exception as error:  # damaged, encrypted, of an unknown compression, unreadable, ...
-        raise LabError(
-            f"the submission can't be read ({type(error).__name__}: {reason(error)}): hand it in again"
-        ) from error
-    for path in folder.iterdir():
-        path.chmod(0o644)
-    folder.chmod(0o755)
-
-
-Files = Iterator[tuple[PurePosixPath, Callable[[], IO[bytes]]]]
-
-
-def folder_files(folder: Path) -> Files:
-    """The graded files of a folder, each with a function that opens it."""
-    if folder.is_symlink():
-        raise LabError(f"{folder.name} is a link: hand in the folder itself")
-    candidates = [*folder.iterdir(), *(folder / "outputs" / task / "best.pt" for task in TASKS)]
-    for path in candidates:
-        name = PurePosixPath(path.relative_to(folder).as_posix())
-        if graded_name(name) is None or not os.path.lexists(path):
-            continue
-        if not stat.S_ISREG(path.lstat().st_mode) or path.resolve() != folder.resolve() / name:
-            raise LabError(f"{name} is not a regular file (it may be a link): hand in the file itself")
-        yield name, lambda path=path: path.open("rb")
-
-
-def zip_files(path: Path) -> Files:
-    """The graded files of a zip file, in which all files may be in one folder."""
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise LabError(f"{path.name} is not a regular file (it may be a link): hand in the file itself")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise LabError(f"{path.name} is damaged, or not a zip file ({reason(error)})") from error
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    if len(infos) > MAX_FILES:
-        raise LabError(f"{path.name} contains {len(infos):,} files: at most {MAX_FILES:,} are read")
-    names = {}
-    for info in infos:
-        name = PurePosixPath(info.filename)
-        if not name.parts or name.is_absolute() or ".." in name.parts or "\\" in info.filename:
-            raise LabError(f"{path.name} contains a path outside of it: {info.filename!r}")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise LabError(f"{path.name} contains a link, {info.filename!r}: hand in the file itself")
-        if name.parts[0] != "__MACOSX":  # added by macOS
-            names[name] = info
-    tops = {name.parts[0] for name in names}
-    inside = len(tops) == 1 and all(len(name.parts) > 1 for name in names)
-
-    def opener(info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-        return lambda: archive.open(info)
-
-    for name, info in names.items():
-        name = PurePosixPath(*name.parts[1:]) if inside else name
-        if graded_name(name) is not None:
-            yield name, opener(info)
-
-
-def fingerprint(folder: Path) -> str:
-    """A checksum of the files that `stage` copied."""
-    checksum = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        checksum.update(f"{path.name}\0{len(content)}\0".encode(errors="surrogateescape") + content)
-    return checksum.hexdigest()

@@ -24,7 +24,7 @@ ONE, SEVERAL = "one", "several"
 
 @dataclass(frozen=True)
 class FigureCommand:
-    """A command that draws a figure: a function of its name in apps/explore/<module>.py."""
+    """A command that draws a figure: the function in apps/explore/<module>.py that has the command's name."""
 
     title: str  # in one sentence, for --help and the gallery
     module: str
@@ -122,7 +122,7 @@ def add_special_options(parser: argparse.ArgumentParser, name: str) -> None:
             type=number(int, 1, MAX_LATENT_DIM),
             nargs="+",
             default=[1, 2, 5, 10, 20, 40, 100],
-            help="(default: 1 to 100)",
+            help="the values of latent_dim (default: 1 to 100)",
         )
 
 
@@ -138,15 +138,16 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
             help="use these models instead of those that the command trains",
         )
     add_special_options(parser, name)
-    add("--epochs", type=number(int, 1), help="of each training (default: enough for the figure)")
-    add("--seed", type=number(int, 0), default=0, help="of the trainings and of samples (default: 0)")
+    add("--epochs", type=number(int, 1), help="epochs of each training (default: enough for the figure)")
+    add("--seed", type=number(int, 0), default=0, help="seed of the trainings and samples (default: 0)")
     add("--overwrite", action="store_true", help="train again instead of using the models trained before")
     if name == "colour":
         parser.set_defaults(dataset="cifar10")
     else:
         add_dataset_option(parser)
     add_data_dir_option(parser)
-    add("--output_dir", type=Path, default=Path("outputs/explore"), help="(default: outputs/explore)")
+    help_ = "the folder for the figure (default: outputs/explore)"
+    add("--output_dir", type=Path, default=Path("outputs/explore"), help=help_)
     add_device_option(parser)
 
 

@@ -12,13 +12,14 @@ from apps.explore.likelihoods import evaluate, observation_model
 from data_utils import MNISTDataset
 from vaelab.checkpoint import LoadedModel
 from vaelab.inference import generate_all, reconstruct
+from vaelab.language import N_, _
 from vaelab.metrics.classifier import classify, load_classifier
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
 from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import score as compute_score
-from vaelab.plotting import new_figure, show_images
+from vaelab.plotting import figure_text, new_figure, show_images
 
-COLOUR_EPOCHS = 50  # on a part of CIFAR-10; fewer are enough on the whole
+COLOUR_EPOCHS = 50  # for a part of CIFAR-10; all of CIFAR-10 needs fewer
 COLOUR_MODELS = {
     "MLP, MNIST's sizes": {"arch": "mlp", "activation": "relu", "hidden_dim": 400, "latent_dim": 20},
     "MLP, wider": {"arch": "mlp", "activation": "relu", "hidden_dim": 1600, "latent_dim": 100},
@@ -37,14 +38,15 @@ def classes(context: ExploreContext) -> None:
     for prior in ("standard", "class_mean", "learned"):
         model = context.trained(f"classes-{prior}", 2, **options, prior=prior)
         values, gen = score_model(context, model, valid)
-        seen, _ = classify(classifier, gen.reshape(-1, *gen.shape[2:]))
-        accuracy = float(np.mean(seen.numpy() == np.arange(10).repeat(gen.shape[1])))
+        predicted, _features = classify(classifier, gen.reshape(-1, *gen.shape[2:]))
+        accuracy = float(np.mean(predicted.numpy() == np.arange(10).repeat(gen.shape[1])))
         rows.append({"prior": prior, **values, "label accuracy": accuracy})
         samples.append(np.concatenate(gen[:, :10]))
     figure = new_figure(13, 4.9)
     for axes, row, images in zip(figure.subplots(1, 3), rows, samples, strict=True):
         score, accuracy = row["score_uncapped"], row["label accuracy"]
-        title = f"{row['prior']}\nscore {score:.2f} before the cap, label accuracy {accuracy:.1%}"
+        text = N_("{prior}\nscore {score:.2f} before the cap, label accuracy {accuracy:.1%}")
+        title = figure_text(text, prior=row["prior"], score=score, accuracy=accuracy)
         show_images(axes, images, 10, title)
     context.save(figure, rows, split="valid", epochs=model.epoch)
 
@@ -54,7 +56,7 @@ def score_model(
 ) -> tuple[dict[str, float], np.ndarray]:
     """`ssim`, `mse`, `fid` and `score_uncapped` of a conditional model; and its generated images."""
     images, labels = valid.images.cpu().numpy(), valid.labels.cpu().numpy()
-    with tqdm(total=len(valid) + 10 * GEN_PER_LABEL, disable=None, unit="image") as bar:
+    with tqdm(total=len(valid) + 10 * GEN_PER_LABEL, disable=None, unit=_("image")) as bar:
         recon = reconstruct(model, valid, False, bar)
         gen = generate_all(model.model, images.shape[1:], context.device, bar)
     values = reconstruction(recon, images) | {"fid": float(np.mean(fid(gen, images, labels)))}
@@ -67,9 +69,9 @@ def compare(context: ExploreContext) -> None:
     valid = context.data("valid")
     x = valid.images.cpu().numpy()
     chosen = torch.tensor([int((valid.labels == y).nonzero()[i]) for y in range(10) for i in range(2)])
-    rows, images, names = [], [x[chosen]], ["original"]
+    rows, images, names = [], [x[chosen]], [figure_text("original")]
     for model in context.given_or_two():
-        with tqdm(total=len(valid), disable=None, unit="image") as bar:
+        with tqdm(total=len(valid), disable=None, unit=_("image")) as bar:
             recon = reconstruct(model, valid, False, bar)
         values = reconstruction(recon, x)
         rows.append({"model": model.name, "latent_dim": model.latent_dim, **values})
@@ -89,17 +91,17 @@ def colour(context: ExploreContext) -> None:
     common = {"recon": "mse", "var": 0.01, "hidden_layers": 1, "augment": 1.0}
     for i, (name, options) in enumerate(COLOUR_MODELS.items()):
         model = context.trained(f"colour-{i}", COLOUR_EPOCHS, **options | common)
-        values, _ = evaluate(context, model, test, k=10)
+        values, _log_px = evaluate(context, model, test, k=10)
         row = {"model": name, "latent_dim": model.latent_dim, "elbo": values["elbo"], "mse": values["mse"]}
         rows.append(row)
-        mu, _ = context.posterior(model, test)
+        mu, _logvar = context.posterior(model, test)
         recons.append(context.decode(model, mu[chosen], test.labels[chosen]))
         samples.append(context.decode(model, torch.randn(12, model.latent_dim, device=context.device)))
     figure = new_figure(13, 3.2)
     left, right = figure.subplots(1, 2)
     names = [f"{row['model']}\nELBO {row['elbo']:,.0f}, MSE {row['mse']:.4f}" for row in rows]
-    show_rows(left, recons, ["original", *names], "test images, reconstructed")
-    show_rows(right, samples, [""] * len(samples), "samples")
+    show_rows(left, recons, [figure_text("original"), *names], figure_text("test images, reconstructed"))
+    show_rows(right, samples, [""] * len(samples), figure_text("samples"))
     for axes in (left, right):
         axes.set(anchor="S")
     about = {"training_images": len(context.data("train"))}

@@ -22,6 +22,7 @@ from vaelab.data.splits import prepare
 from vaelab.device import choose_device
 from vaelab.files import lock, make_folder, write_file, write_json
 from vaelab.inference import BATCH, decode
+from vaelab.language import _
 from vaelab.plotting import figure_png, to_csv, to_table
 from vaelab.run import LabModules, RunRequest, train
 
@@ -66,7 +67,7 @@ class ExploreContext:
             for path, checkpoint in zip(paths, checkpoints, strict=True):
                 checkpoint.require_submission(path, f"explore.py {settings.command}")
         dataset = self._choose_dataset([checkpoint.config.dataset for checkpoint in checkpoints])
-        self.dataset, _ = prepare(dataset, settings.data_dir)
+        self.dataset, _source = prepare(dataset, settings.data_dir)
         # Named by their folders, since their files have the same names.
         self.given = [
             self._load(path, f"{path.parent.parent.name}/{path.parent.name}", checkpoint)
@@ -79,18 +80,23 @@ class ExploreContext:
         names = set(of_checkpoints)
         if len(names) > 1:
             raise LabError(
-                f"the checkpoints were trained on different data ({', '.join(sorted(names))}): choose "
-                "checkpoints of one data set"
+                "the checkpoints were trained on different data ({names}): choose checkpoints of one data "
+                "set",
+                names=", ".join(sorted(names)),
             )
         dataset = names.pop() if names else self.settings.dataset
         if self.settings.dataset not in ("auto", dataset):
-            raise LabError(f"the checkpoints are of {dataset}: leave out --dataset {self.settings.dataset}")
+            raise LabError(
+                "the checkpoints are of {dataset}: leave out --dataset {given}",
+                dataset=dataset,
+                given=self.settings.dataset,
+            )
         return dataset
 
     # --- Models ---
 
     def trained(self, name: str, epochs: int, seed: int | None = None, **options: Any) -> LoadedModel:
-        """A model with the options of `PLAIN` and `options`. It is trained if that was not done before."""
+        """A model with the options of `PLAIN` and `options`; trained now, unless there is one from before."""
         seed = self.settings.seed if seed is None else seed
         epochs = self.settings.epochs or epochs * (DIGITS_FACTOR if self.dataset == "digits" else 1)
         part = f"-images{self.settings.images}" if self.settings.images else ""
@@ -128,7 +134,9 @@ class ExploreContext:
     def given_or(self, name: str, epochs: int, **options: Any) -> LoadedModel:
         """The model of `--checkpoint_path`, or else a trained one; see `trained`."""
         if len(self.given) > 1:
-            raise LabError(f"expected one checkpoint, got {len(self.given)}: compare accepts several")
+            raise LabError(
+                "expected one checkpoint, got {count}: compare accepts several", count=len(self.given)
+            )
         return self.given[0] if self.given else self.trained(name, epochs, **options)
 
     def given_or_two(self) -> list[LoadedModel]:
@@ -136,7 +144,7 @@ class ExploreContext:
         return self.given or [self.trained("d2", 20, latent_dim=2), self.trained("d20", 10, latent_dim=20)]
 
     def after_epoch(self, model: LoadedModel, epoch: int) -> LoadedModel | None:
-        """The same model after an earlier epoch; None if that was not kept."""
+        """The same model after an earlier epoch; None if no checkpoint of that epoch was kept."""
         path = model.path.with_name(f"epoch_{epoch:03d}.pt")
         return self._load(path, model.name, load_checkpoint(path)) if path.exists() else None
 
@@ -208,4 +216,4 @@ class ExploreContext:
         command = f"{command} {option}".strip()
         write_json(path.with_suffix(".json"), {"command": command, **about, "rows": summary})
         print(to_table(summary))
-        print(f"wrote {path}.png, {path}.csv, {path}.json")
+        print(_("wrote {path}.png, {path}.csv, {path}.json", path=path))

@@ -29,6 +29,7 @@ from vaelab.plotting import new_figure, show_images
 
 EPOCHS = 10
 TASK = {"task": "Genwithlabel", "channels": 16, "batch_size": 64}
+INDICES = TASK | {"prior_width": 32}
 # `var` small enough that the size of the code decides the rate.
 GAUSSIAN = TASK | {"arch": "conv", "hidden_dim": 256, "hidden_layers": 1, "recon": "mse", "var": 0.002}
 LATENT_DIMS, NUM_CODES = (8, 16, 32, 64), (16, 64, 256, 1024)
@@ -43,14 +44,14 @@ def discrete(context: ExploreContext) -> None:
         return
     models = [context.trained(f"discrete-vae-d{d}", EPOCHS, **GAUSSIAN, latent_dim=d) for d in LATENT_DIMS]
     models += [
-        context.trained(f"discrete-{model}-k{codes}", EPOCHS, **TASK, model=model, num_codes=codes)
+        context.trained(f"discrete-{model}-k{codes}", EPOCHS, **INDICES, model=model, num_codes=codes)
         for model in ("vq", "fsq")
         for codes in NUM_CODES
     ]
     without = context.trained(
         f"discrete-vq-k{MIDDLE}-norestarts",
         EPOCHS,
-        **TASK,
+        **INDICES,
         model="vq",
         num_codes=MIDDLE,
         restart_below=0.0,

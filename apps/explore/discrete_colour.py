@@ -23,8 +23,8 @@ CHANNELS = 32
 VAE = {"arch": "conv", "activation": "leaky_relu", "hidden_dim": 512, "hidden_layers": 1, "latent_dim": 100}
 MODELS = {
     "VAE": VAE | {"recon": "mse", "var": 0.01},
-    "VQ": {"model": "vq"},
-    "FSQ": {"model": "fsq"},
+    "VQ": {"model": "vq", "prior_width": 32},
+    "FSQ": {"model": "fsq", "prior_width": 32},
 }
 SHOWN = 12
 

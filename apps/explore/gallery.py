@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vaelab.cli import LabError
 from vaelab.files import make_folder, read_json, write_file
+from vaelab.language import _
 from vaelab.plotting import to_table
 
 HEADER = """\
@@ -37,14 +38,14 @@ def write_gallery(figures: Path, to: Path, titles: Mapping[str, str]) -> None:
     titles = add_titles(titles)
     finished = [name for name in titles if (figures / f"{name}.json").exists()]
     if not finished:
-        raise LabError(f"{figures} contains no figures: python explore.py COMMAND draws one")
+        raise LabError("{figures} contains no figures: python explore.py COMMAND draws one", figures=figures)
     pictures = make_folder(to / "gallery")
     sections = [HEADER]
     for name in finished:
         write_file(pictures / f"{name}.png", (figures / f"{name}.png").read_bytes())
         sections.append(section(name, titles[name], figures / f"{name}.json"))
     write_file(to / "gallery.md", "\n".join(sections))
-    print(f"wrote {to / 'gallery.md'}: {', '.join(finished)}")
+    print(_("wrote {path}: {finished}", path=to / "gallery.md", finished=", ".join(finished)))
 
 
 def add_titles(titles: Mapping[str, str]) -> dict[str, str]:

@@ -16,10 +16,11 @@ from torch import Tensor
 from apps.explore.context import ExploreContext
 from vaelab.checkpoint import LoadedModel
 from vaelab.cli import LabError
+from vaelab.language import N_
 from vaelab.metrics.likelihood import kl_by_latent
 from vaelab.metrics.memorization import nearest_distance
 from vaelab.metrics.reconstruction import reconstruction, to_float
-from vaelab.plotting import new_figure, show_codes, show_images
+from vaelab.plotting import figure_text, new_figure, show_codes, show_images
 
 SCATTER_POINTS = 3000  # t-SNE of more takes minutes
 PAIRS = ((7, 1), (3, 8), (4, 9), (0, 6))  # digits to interpolate between
@@ -54,12 +55,20 @@ def first_and_last(context: ExploreContext, model: LoadedModel) -> list[LoadedMo
 
 
 def vae_of(context: ExploreContext, latent_dim: int, epochs: int) -> LoadedModel:
-    """The VAE to draw. Raises: LabError if its latent_dim is another one, or it is conditional."""
+    """The model of `--checkpoint_path`, or a trained VAE.
+
+    Raises: LabError if its latent_dim is another one, or it is conditional.
+    """
     model = context.given_or(f"d{latent_dim}", epochs, latent_dim=latent_dim)
     if model.latent_dim != latent_dim or model.task.conditional:
         raise LabError(
-            f"{context.settings.command} draws a VAE0label of latent_dim {latent_dim}; {model.path} is a "
-            f"{model.task.name} of {model.latent_dim}: leave out --checkpoint_path to have one trained"
+            "{command} draws a VAE0label of latent_dim {latent_dim}; {path} is a {name} of "
+            "{found}: leave out --checkpoint_path to have one trained",
+            command=context.settings.command,
+            latent_dim=latent_dim,
+            path=model.path,
+            name=model.task.name,
+            found=model.latent_dim,
         )
     return model
 
@@ -73,12 +82,13 @@ def line(context: ExploreContext) -> None:
     models = first_and_last(context, vae_of(context, 1, 20))
     z = torch.linspace(-3, 3, n, device=context.device)[:, None]  # [n, 1]
     figure = new_figure(12, 0.75 + 0.75 * len(models))
-    axes_of = figure.subplots(len(models), 1, squeeze=False, sharex=True)[:, 0]
+    axes_list = figure.subplots(len(models), 1, squeeze=False, sharex=True)[:, 0]
     rows = []
-    for axes, model in zip(axes_of, models, strict=True):
+    for axes, model in zip(axes_list, models, strict=True):
         images = context.decode(model, z)
         half = 3 / (n - 1)  # half the width of an image, which is centred on its z
-        show_images(axes, images, n, f"after epoch {model.epoch}", extent=(-3 - half, 3 + half, 0, 1))
+        title = figure_text("after epoch {epoch}", epoch=model.epoch)
+        show_images(axes, images, n, title, extent=(-3 - half, 3 + half, 0, 1))
         axes.set_yticks([])
         rows.append(sharpness_row(model.epoch, images[None]))
     axes.set_xlabel("z")
@@ -90,7 +100,7 @@ def plane(context: ExploreContext) -> None:
     n = 16
     models = first_and_last(context, vae_of(context, 2, 20))
     quantiles = torch.special.ndtri((torch.arange(n) + 0.5) / n)
-    grids = {"even steps": torch.linspace(-5, 5, n), "normal quantiles": quantiles}
+    grids = {N_("even steps"): torch.linspace(-5, 5, n), N_("normal quantiles"): quantiles}
     figure = new_figure(9.2, 4.8 * len(models))
     rows = []
     for row_of_axes, model in zip(figure.subplots(len(models), 2, squeeze=False), models, strict=True):
@@ -98,7 +108,8 @@ def plane(context: ExploreContext) -> None:
             z2, z1 = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")  # z2 increases upwards
             z = torch.stack([z1, z2], dim=-1).reshape(-1, 2).to(context.device)  # [n * n, 2]
             images = context.decode(model, z)
-            show_images(axes, images, n, f"after epoch {model.epoch}, {name}", extent=(0, n, 0, n), gap=0)
+            title = figure_text("after epoch {epoch}, {grid}", epoch=model.epoch, grid=figure_text(name))
+            show_images(axes, images, n, title, extent=(0, n, 0, n), gap=0)
             label_grid(axes, ticks)
             numbers = sharpness_row(model.epoch, images.reshape(n, n, *images.shape[1:]))
             rows.append({"epoch": model.epoch, "spacing": name} | numbers)
@@ -129,16 +140,22 @@ def scatter(context: ExploreContext) -> None:
         for name, points in views(mu).items():
             view, accuracy = f"{name}, latent_dim {model.latent_dim}", neighbour_accuracy(points, labels)
             summary.append({"view": view, "neighbour's digit right": f"{accuracy:.1%}"})
-            panels.append((name, f"{view}\nneighbour's digit right: {accuracy:.1%}", points))
+            title = figure_text(
+                "{view}, latent_dim {latent_dim}\nneighbour's digit right: {accuracy:.1%}",
+                view=figure_text(name),
+                latent_dim=model.latent_dim,
+                accuracy=accuracy,
+            )
+            panels.append((name, title, points))
             rows += [
                 {"view": view, "x": float(x), "y": float(y), "label": int(label)}
                 for (x, y), label in zip(points, labels, strict=True)
             ]
     figure = new_figure(5 * len(panels), 5.2)
-    axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, title, points) in zip(axes_of, panels, strict=True):
+    axes_list = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, title, points) in zip(axes_list, panels, strict=True):
         show_codes(axes, points, labels, title)
-        axes.set(xlabel=f"{name} 1", ylabel=f"{name} 2")
+        axes.set(xlabel=f"{figure_text(name)} 1", ylabel=f"{figure_text(name)} 2")
     context.save(figure, rows, summary, points=len(chosen))
 
 
@@ -150,7 +167,7 @@ def views(mu: np.ndarray) -> dict[str, np.ndarray]:
     if mu.shape[1] == 1:
         raise LabError("scatter needs a latent_dim of at least 2, got 1: use the command line instead")
     if mu.shape[1] == 2:
-        return {"code": mu}
+        return {N_("code"): mu}
     return {
         "PCA": PCA(2, random_state=0).fit_transform(mu),
         "t-SNE": TSNE(2, init="pca", random_state=0).fit_transform(mu),
@@ -161,9 +178,8 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> f
     """The accuracy of a k-nearest-neighbour classifier. points: [N, 2]; labels: [N]."""
     from sklearn.neighbors import NearestNeighbors
 
-    nearest = (
-        NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(return_distance=False, X=points)[:, 1:]
-    )
+    search = NearestNeighbors(n_neighbors=k + 1).fit(points)
+    nearest = search.kneighbors(return_distance=False, X=points)[:, 1:]
     votes = np.stack([(labels[nearest] == label).sum(axis=1) for label in range(10)], axis=1)  # [N, 10]
     return float((votes.argmax(axis=1) == labels).mean())
 
@@ -173,13 +189,13 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> f
 
 def balance(context: ExploreContext) -> None:
     """Draw the codes and the samples of VAEs with a very small, a very large and a usual var."""
-    # The weight of reconstruction is 1 / (2 var): at 1e-6 the KL term has almost none, at 1e6 reconstruction
-    # has almost none. It must not be zero: with the KL term alone the decoder gets no gradient. The gradient
-    # is clipped in units of 1 / (2 var), hence the larger limit at 1e6.
-    both = "var 0.5 (both)"
+    # Reconstruction has the weight 1 / (2 var), the KL term the weight 1: at var = 1e-6 the KL term is
+    # negligible, at 1e6 reconstruction is. Its weight must not be 0: the decoder has no other gradient.
+    # The gradient is clipped in units of 1 / (2 var), hence the larger limit at 1e6.
+    both = N_("var 0.5 (both)")
     models = {
-        "var 1e-6 (reconstruction dominates)": context.trained("d2-recon", 20, latent_dim=2, var=1e-6),
-        "var 1e6 (KL dominates)": context.trained("d2-kl", 20, latent_dim=2, var=1e6, grad_clip=1e8),
+        N_("var 1e-6 (reconstruction dominates)"): context.trained("d2-recon", 20, latent_dim=2, var=1e-6),
+        N_("var 1e6 (KL dominates)"): context.trained("d2-kl", 20, latent_dim=2, var=1e6, grad_clip=1e8),
         both: context.trained("d2", 20, latent_dim=2, var=0.5),
     }
     valid = context.data("valid")
@@ -193,12 +209,14 @@ def balance(context: ExploreContext) -> None:
         z = mu + torch.exp(0.5 * logvar) * eps
         kl = kl_by_latent(mu, logvar).sum(dim=1).mean().item()
         mse = reconstruction(context.decode(model, mu), valid.images.cpu().numpy())["mse"]
-        draw_posterior(upper[i], z, valid.labels, f"{name}: codes z ~ q(z|x)")
-        title = f"samples of z ~ N(0, I)\nKL {kl:,.2f} nats, MSE of reconstruction {mse:.4f}"
+        title = figure_text("{model}: codes z ~ q(z|x)", model=figure_text(name))
+        draw_posterior(upper[i], z, valid.labels, title)
+        text = N_("samples of z ~ N(0, I)\nKL {kl:,.2f} nats, MSE of reconstruction {mse:.4f}")
+        title = figure_text(text, kl=kl, mse=mse)
         show_images(lower[i], context.decode(model, normal), 10, title)
         std = z.std(dim=0).mean().item()
         rows.append({"model": name, "kl": kl, "mse": mse, "standard deviation of the codes": std})
-    figure.suptitle("dashed: two standard deviations of N(0, I)", fontsize=9)
+    figure.suptitle(figure_text("dashed: two standard deviations of N(0, I)"), fontsize=9)
     context.save(figure, rows, epochs=models[both].epoch)
 
 
@@ -240,10 +258,16 @@ def show_traversal(
     labels = valid.labels[start].repeat(len(top) * len(values))
     images = context.decode(model, z.flatten(0, 1), labels)
     extent = (0, len(values), 0, len(top))
-    show_images(axes, images, len(values), "a digit, one latent dimension at a time", extent=extent)
+    title = figure_text("a digit, one latent dimension at a time")
+    show_images(axes, images, len(values), title, extent=extent)
     ticks = [f"{value:.1f}" for value in values[::2]]
-    axes.set(xticks=np.arange(0.5, len(values), 2), xticklabels=ticks, xlabel="value of the latent")
-    axes.set_yticks(np.arange(len(top))[::-1] + 0.5, [f"z{int(i) + 1}: {kl[i]:.2f} nats" for i in top])
+    axes.set(
+        xticks=np.arange(0.5, len(values), 2), xticklabels=ticks, xlabel=figure_text("value of the latent")
+    )
+    axes.set_yticks(
+        np.arange(len(top))[::-1] + 0.5,
+        [figure_text("z{i}: {kl:.2f} nats", i=int(i) + 1, kl=kl[i]) for i in top],
+    )
     axes.set_aspect("equal")
 
 
@@ -261,11 +285,13 @@ def show_pairs(context: ExploreContext, axes: Axes, model: LoadedModel, valid: A
         mixed = (1 - share) * valid.images[a].float() + share * valid.images[b].float()
         rows.append(mixed.round().byte().cpu().numpy())
     extent = (0, len(t), 0, len(rows))
-    title = "between two digits: in latent space, and in pixels"
+    title = figure_text("between two digits: in latent space, and in pixels")
     show_images(axes, np.concatenate(rows), len(t), title, extent=extent)
-    axes.set_yticks(np.arange(len(rows))[::-1] + 0.5, ["latent", "pixels"] * len(PAIRS))
+    axes.set_yticks(
+        np.arange(len(rows))[::-1] + 0.5, [figure_text("latent"), figure_text("pixels")] * len(PAIRS)
+    )
     ticks = [0.5, len(t) / 2, len(t) - 0.5]
-    axes.set(xticks=ticks, xticklabels=["0", "1/2", "1"], xlabel="share of the second")
+    axes.set(xticks=ticks, xticklabels=["0", "1/2", "1"], xlabel=figure_text("share of the second"))
     axes.set_aspect("equal")
 
 
@@ -274,19 +300,23 @@ def show_pairs(context: ExploreContext, axes: Axes, model: LoadedModel, valid: A
 
 def codes(context: ExploreContext) -> None:
     """Draw samples and interpolations of an autoencoder and of a VAE."""
-    # With a var near zero the loss is reconstruction alone: this VAE is an autoencoder.
+    # With a var near zero the KL term is negligible: this VAE is an autoencoder.
     autoencoder = context.trained("d10-recon", 10, latent_dim=10, var=1e-6)
     vae = context.given_or("d10", 10, latent_dim=10)
     valid = context.data("valid")
     reference = context.data("train").images[:10_000].float() / 255
     figure = new_figure(12, 6)
     rows = []
-    for column, (name, model) in enumerate({"autoencoder": autoencoder, "VAE": vae}.items()):
+    for column, (name, model) in enumerate({N_("autoencoder"): autoencoder, "VAE": vae}.items()):
         mu, _ = context.posterior(model, valid)
         images, paths = decode_kinds(context, model, mu, valid.labels)
         samples = images["samples of N(0, I)"][:50]
-        show_images(figure.add_subplot(2, 2, 1 + column), samples, 10, f"{name}: z ~ N(0, I)")
-        show_images(figure.add_subplot(2, 2, 3 + column), paths, 10, f"{name}: from one code to another")
+        titles = [
+            figure_text(text, model=figure_text(name))
+            for text in (N_("{model}: z ~ N(0, I)"), N_("{model}: from one code to another"))
+        ]
+        show_images(figure.add_subplot(2, 2, 1 + column), samples, 10, titles[0])
+        show_images(figure.add_subplot(2, 2, 3 + column), paths, 10, titles[1])
         row = {"model": name, "spread of codes": mu.std(dim=0).mean().item()}
         for what, of_codes in images.items():
             near = nearest_distance(to_float(of_codes).to(context.device), reference)

@@ -20,10 +20,11 @@ from data_utils import MNISTDataset
 from vaelab.checkpoint import LoadedModel
 from vaelab.cli import LabError
 from vaelab.data.augmentation import BINARIZE_SEED, binarize
+from vaelab.language import N_
 from vaelab.metrics.likelihood import kl_by_latent, log_cross_entropy, log_gaussian
 from vaelab.metrics.likelihood import likelihood as estimate_likelihood
 from vaelab.metrics.reconstruction import reconstruction
-from vaelab.plotting import new_figure, show_images
+from vaelab.plotting import figure_text, new_figure, show_images
 
 # A published table: hidden_dim, latent_dim, ELBO, log p(x) (nats per image), MSE; on the test images.
 PUBLISHED = [
@@ -34,7 +35,7 @@ PUBLISHED = [
 PUBLISHED_EPOCHS, SEEDS = 10, 3
 # The network of that table: 784-400-400-d with ReLU.
 PUBLISHED_MODEL = {"hidden_layers": 2, "activation": "relu"}
-# Ten epochs are few. More and smaller steps than with train.py's defaults keep more latents in use.
+# Ten epochs are few. More and smaller steps than with train.py's defaults keep more latents active.
 PUBLISHED_TRAINING = {"batch_size": 32, "lr": 1e-3}
 
 
@@ -43,19 +44,20 @@ def prior_mean(model: LoadedModel, labels: Tensor) -> Tensor | None:
     prior = model.config.beyond.get("prior", "standard")
     if prior == "learned":
         raise LabError(
-            f"{model.path} has a learned prior, whose density is not known: train --prior standard"
+            "{path} has a learned prior, whose density is not known: train --prior standard", path=model.path
         )
     with torch.no_grad():
         return model.model.prior.mean(labels) if prior == "class_mean" else None
 
 
 def log_likelihood(model: LoadedModel) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function (recon, x) to log p(x|z) of the model's loss. Raises: LabError if it is none."""
+    """The function (recon, x) to log p(x|z). Raises: LabError if the model's loss is no log-likelihood."""
     recon = model.config.beyond.get("recon", "mse")
     if recon == "ssim_mse":
         raise LabError(
-            f"{model.path} was trained with SSIM in its loss, which is not a log-likelihood: train with "
-            "--recon bce or mse"
+            "{path} was trained with SSIM in its loss, which is not a log-likelihood: train with --recon "
+            "bce or mse",
+            path=model.path,
         )
     if recon == "bce":
         return log_cross_entropy
@@ -76,7 +78,7 @@ def observation_model(model: LoadedModel) -> str:
 
 
 def training_pixels(model: LoadedModel, dataset: MNISTDataset) -> Tensor:
-    """All images as the model's loss gets them, [N, ...]; binarized once, with a fixed seed."""
+    """The images that the model's loss is computed on, [N, ...]; if binarized, with a fixed seed."""
     generator = torch.Generator().manual_seed(BINARIZE_SEED)
     x = binarize(dataset.images.cpu().float() / 255, model.config.pixels, generator)
     return x.to(dataset.images.device)
@@ -109,8 +111,8 @@ def likelihood(context: ExploreContext) -> None:
     kinds = {observation_model(model) for model in models}
     if len(kinds) > 1:
         raise LabError(
-            f"these models' likelihoods can't be compared: {'; '.join(sorted(kinds))}. Choose models "
-            "with the same one"
+            "these models' likelihoods can't be compared: {kinds}. Choose models with the same one",
+            kinds="; ".join(sorted(kinds)),
         )
     dataset = context.data(settings.split)
     results = [evaluate(context, model, dataset, settings.k) for model in models]
@@ -123,11 +125,12 @@ def likelihood(context: ExploreContext) -> None:
     for i, (row, (_, log_px)) in enumerate(zip(rows, results, strict=True)):
         style = {"histtype": "step", "color": f"C{i}", "linestyle": ["-", "--", ":"][i % 3]}
         left.hist(log_px.numpy(), bins=80, label=row["model"], **style)
-    left.set(xlabel=f"log p(x), nats, K = {settings.k}", ylabel="images")
+    left.set(xlabel=figure_text("log p(x), nats, K = {k}", k=settings.k), ylabel=figure_text("images"))
     left.legend(fontsize=8)
     order = results[0][1].argsort()
     extremes = torch.cat([order[-20:].flip(0), order[:20]])
-    title = f"{models[0].name}: the 20 images of highest log p(x), above the 20 of lowest"
+    text = N_("{model}: the 20 images of highest log p(x), above the 20 of lowest")
+    title = figure_text(text, model=models[0].name)
     show_images(right, dataset.images.cpu()[extremes].numpy(), 10, title)
     context.save(figure, rows, split=settings.split, k=settings.k, observation=kinds.pop())
 
@@ -172,13 +175,24 @@ def draw_table(axes: Axes, rows: list[dict[str, Any]]) -> None:
     for i, key in enumerate(("elbo", "log p(x)")):
         means = [statistics.mean(row[key] for row in rows[SEEDS * j :][:SEEDS]) for j in at]
         theirs = [row[2 + i] for row in PUBLISHED]
-        for j, (values, label, hatch) in enumerate(((theirs, "published", "//"), (means, "ours", ""))):
+        for j, (values, label, hatch) in enumerate(
+            ((theirs, N_("published"), "//"), (means, N_("ours"), ""))
+        ):
             places, heights = at + 0.2 * (2 * i + j) - 0.3, [-value for value in values]
             style = {"color": f"C{i}", "alpha": 0.5 + 0.5 * j, "hatch": hatch}
-            bars = axes.bar(places, heights, 0.19, label=f"-{key}, {label}", **style)
+            bars = axes.bar(
+                places,
+                heights,
+                0.19,
+                label=figure_text("-{key}, {source}", key=key, source=figure_text(label)),
+                **style,
+            )
             axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    names = [f"hidden {hidden_dim}, d = {latent_dim}" for hidden_dim, latent_dim, *_ in PUBLISHED]
-    axes.set(xticks=at, xticklabels=names, ylabel="nats per image, lower is better", ylim=(80, 125))
+    text = N_("hidden {hidden_dim}, d = {latent_dim}")
+    names = [figure_text(text, hidden_dim=row[0], latent_dim=row[1]) for row in PUBLISHED]
+    axes.set(
+        xticks=at, xticklabels=names, ylabel=figure_text("nats per image, lower is better"), ylim=(80, 125)
+    )
     axes.legend(fontsize=8, ncols=2)
 
 
@@ -195,7 +209,7 @@ def dims(context: ExploreContext) -> None:
     model = own[-1][1]
     figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)
-    draw_dims(context, left, rows, ("loss (-elbo)", "recon", "kl"), "nats per image")
+    draw_dims(context, left, rows, ("loss (-elbo)", "recon", "kl"), figure_text("nats per image"))
     draw_dims(context, right, rows, ("mse",), "MSE")
     context.save(figure, rows, epochs=model.epoch, observation=observation_model(model))
 

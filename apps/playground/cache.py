@@ -30,7 +30,7 @@ class ModelCache:
     """The models of some checkpoints, loaded when they are first used.
 
     Attributes: `names`, of the checkpoints that could be loaded; `refused`, the names of the others with
-    the reason. The session of the first model is made at once, since the page opens with it.
+    the reason. The session of the first model is made in the constructor: the page opens with it.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ModelCache:
     def session(self, name: str) -> ModelSession:
         """The session of a checkpoint's model. Raises: LabError if there is no checkpoint of that name."""
         if name not in self.paths:
-            raise LabError(f"there is no checkpoint '{name}': choose one from the list")
+            raise LabError("there is no checkpoint '{name}': choose one from the list", name=name)
         with self.lock:
             if name not in self.sessions:
                 loaded = self._load(name)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from vaelab.cli import LabError, Parser, add_device_option, number
 from vaelab.data.options import SPLITS, add_data_dir_option
+from vaelab.language import N_, Message, _
 
 if TYPE_CHECKING:
     from apps.playground.cache import ModelCache
@@ -61,13 +62,16 @@ def make_cache(args: argparse.Namespace) -> ModelCache:
     from vaelab.device import choose_device
 
     paths = {str(path): path for path in args.checkpoint_path or ()} or find_checkpoints(args.output_dir)
-    command = "python train.py --task Genwithlabel makes one"
+    command = Message("python train.py --task Genwithlabel makes one")
     if not paths:
-        raise LabError(f"there is no best.pt in {args.output_dir}/: {command}")
+        raise LabError(
+            "there is no best.pt in {output_dir}/: {command}", output_dir=args.output_dir, command=command
+        )
     cache = ModelCache(paths, args.split, args.data_dir, choose_device(args.device))
-    refused = [f"{name} can't be used: {why}" for name, why in cache.refused.items()]
+    text = N_("{name} can't be used: {reason}")
+    refused = [_(text, name=name, reason=why) for name, why in cache.refused.items()]
     if not cache.names:
-        raise LabError(f"{'; '.join(refused)}; {command}")
+        raise LabError("{refused}; {command}", refused="; ".join(refused), command=command)
     print("".join(f"{line}\n" for line in refused), end="", file=sys.stderr)
     return cache
 
@@ -75,7 +79,7 @@ def make_cache(args: argparse.Namespace) -> ModelCache:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the checkpoints and serve the page until Ctrl+C."""
     args = parse_args(argv)
-    # Imported here: --help and a wrong option are answered before torch is loaded.
+    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
     from apps.playground.page import Page, import_gradio
     from apps.playground.rendering import PageRenderer
 
@@ -83,8 +87,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         renderer = PageRenderer(make_cache(args))
         page = Page(import_gradio(folder), renderer)
         try:
-            _, url, public_url = page.launch(args.port, args.share)
+            _app, url, public_url = page.launch(args.port, args.share)
         except OSError as error:
-            raise LabError(f"port {args.port} is in use, or not allowed: name another by --port") from error
-        print(f"the page: {public_url or url} (Ctrl+C ends it)", flush=True)
+            raise LabError(
+                "port {port} is in use, or not allowed: name another by --port", port=args.port
+            ) from error
+        print(_("the page: {url} (Ctrl+C ends it)", url=public_url or url), flush=True)
         page.blocks.block_thread()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vaelab.cli import LabError
 
-INK_THRESHOLD = 32  # darker pixels are outside a digit's bounding box
+INK_THRESHOLD = 32  # darker pixels do not count as part of a digit
 MAX_SIDE = 2000  # pixels
 
 
@@ -39,7 +39,10 @@ def normalize_drawing(
 
 
 def centred_start(mass: np.ndarray, size: int) -> int:
-    """The index, in `size` pixels, for `mass` to start at, so that its centre of mass is in the middle."""
+    """The start index that puts the centre of mass of `mass` at the middle of `size` pixels.
+
+    mass: [n], the sum of the drawing's pixels in each row or column.
+    """
     centre = (mass * np.arange(len(mass))).sum() / max(mass.sum(), 1)
     return int(np.clip(round(size / 2 - centre), 0, size - len(mass)))
 
@@ -48,7 +51,12 @@ def check_size(shape: tuple[int, int]) -> None:
     """Raise LabError if a drawing of this shape, (H, W), is too large."""
     if max(shape) > MAX_SIDE:
         height, width = shape
-        raise LabError(f"the drawing is {width:,} x {height:,} pixels, expected at most {MAX_SIDE:,} a side")
+        raise LabError(
+            "the drawing is {width:,} x {height:,} pixels, expected at most {most:,} a side",
+            width=width,
+            height=height,
+            most=MAX_SIDE,
+        )
 
 
 def decode_drawing(url: str) -> np.ndarray:

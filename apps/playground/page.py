@@ -11,6 +11,7 @@ from typing import Any
 
 from apps.playground.rendering import BEST, MAX_SAMPLES, PageRenderer
 from vaelab.cli import LabError, reason
+from vaelab.language import N_, _
 
 SLIDERS = 10  # latents that can be changed
 DIGITS = list(range(10))
@@ -42,20 +43,22 @@ class Page:
         self.css = (FOLDER / "style.css").read_text(encoding="utf-8")
         self.theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
         names, refused = renderer.cache.names, renderer.cache.refused
-        with gr.Blocks(title="VAE Lab playground", analytics_enabled=False) as self.blocks:
+        with gr.Blocks(title=_("VAE Lab playground"), analytics_enabled=False) as self.blocks:
             self.static("heading")
-            self.model = gr.Dropdown(names, value=names[0], label="Checkpoint")
+            self.model = gr.Dropdown(names, value=names[0], label=_("Checkpoint"))
             about = self.output("about")
-            lines = [f"{name} can't be used: {why}" for name, why in refused.items()]
+            lines = [
+                _("{name} can't be used: {reason}", name=name, reason=why) for name, why in refused.items()
+            ]
             self.static("messages", lines, elem_id="refused", visible=bool(lines))
             for title, tab in (
-                ("Generate", self.generate_tab),
-                ("Latents", self.latents_tab),
-                ("Draw", self.draw_tab),
-                ("Interpolate", self.interpolate_tab),
-                ("Compare", self.compare_tab),
+                (N_("Generate"), self.generate_tab),
+                (N_("Latents"), self.latents_tab),
+                (N_("Draw"), self.draw_tab),
+                (N_("Interpolate"), self.interpolate_tab),
+                (N_("Compare"), self.compare_tab),
             ):
-                with gr.Tab(title), gr.Row():
+                with gr.Tab(_(title)), gr.Row():
                     tab()
             triggers = [self.blocks.load, self.model.change]
             self.wire("about", triggers, self.about, [self.model], about, self.digit_choices)
@@ -107,7 +110,7 @@ class Page:
             preprocess=False,  # the renderer checks the values, with its own messages
             trigger_mode="always_last",  # of the events during a call, only the last one is handled
             show_progress="hidden",
-            queue=False,  # a call takes milliseconds, and the queue would take as many again
+            queue=False,  # a call takes milliseconds, which the queue would double
         )
         if updated:
             event.then(None, changes, list(updated), js="(changes) => changes", show_progress="hidden")
@@ -145,7 +148,7 @@ class Page:
         """The column of a tab with the output."""
         return self.gr.Column(scale=3, min_width=300)
 
-    def digit(self, label: str, extra: Sequence[str] = (), value: Any = 0) -> Any:
+    def digit(self, label: str, extra: Sequence[tuple[str, str]] = (), value: Any = 0) -> Any:
         """Add a choice of a digit, which is hidden for a model that is not conditional."""
         self.digit_choices.append(self.gr.Radio([*extra, *DIGITS], value=value, label=label))
         return self.digit_choices[-1]
@@ -166,9 +169,9 @@ class Page:
         """Generate images of a digit."""
         gr = self.gr
         with self.controls():
-            label = self.digit("Digit")
-            count = gr.Slider(1, MAX_SAMPLES, value=20, step=1, label="Samples")
-            again = gr.Button("Again")
+            label = self.digit(_("Digit"))
+            count = gr.Slider(1, MAX_SAMPLES, value=20, step=1, label=_("Samples"))
+            again = gr.Button(_("Again"))
         with self.results():
             out = self.output("generated")
         triggers = [self.blocks.load, self.model.change, label.input, count.input, again.click]
@@ -178,14 +181,16 @@ class Page:
         """Change the latents of an image's code with sliders."""
         gr = self.gr
         with self.controls():
-            index = self.image_index("Start from image")
-            label = self.digit("Decode as")
-            self.static("paragraph", "The latents with the largest mean KL divergence from N(0, 1), in nats:")
+            index = self.image_index(_("Start from image"))
+            label = self.digit(_("Decode as"))
+            about = _("The latents with the largest mean KL divergence from N(0, 1), in nats:")
+            self.static("paragraph", about)
             with gr.Row():
                 sliders = [
-                    gr.Slider(-3, 3, value=0, step=0.01, label="z", min_width=200) for _ in range(SLIDERS)
+                    gr.Slider(-3, 3, value=0, step=0.01, label="z", min_width=200)
+                    for _slider in range(SLIDERS)
                 ]
-            reset = gr.Button("Back to the image's code")
+            reset = gr.Button(_("Back to the image's code"))
         with self.results():
             out = self.output("decoded")
         triggers = [self.blocks.load, self.model.change, index.change, reset.click]
@@ -194,7 +199,7 @@ class Page:
         self.wire("decode", triggers, self.renderer.decode, [self.model, index, label, *sliders], out)
 
     def start(self, name: str, index: Any) -> tuple[list, str]:
-        """The properties of the sliders and of the label for an image's code, and that code decoded."""
+        """The properties of the sliders and the label for an image's code; the HTML of the decoded code."""
         session, i = self.renderer.image(name, index)
         changes: list[dict] = [{"visible": False}] * SLIDERS
         values = [float(session.codes[i, latent]) for latent in session.latent_order[:SLIDERS]]
@@ -212,8 +217,8 @@ class Page:
     def draw_tab(self) -> None:
         """Draw a digit and reconstruct it."""
         with self.controls():
-            drawing = self.canvas("draw a digit here")
-            label = self.digit("Its label", [BEST], BEST)
+            drawing = self.canvas(_("draw a digit here"))
+            label = self.digit(_("Its label"), [(_(BEST), BEST)], BEST)
         with self.results():
             out = self.output("reconstructed")
         triggers = [self.blocks.load, self.model.change, drawing.input, label.input]
@@ -223,27 +228,28 @@ class Page:
         """Interpolate between two images or drawings."""
         gr, ends = self.gr, []
         with self.controls():
-            self.static("paragraph", "A drawing replaces the image until it is cleared.")
+            self.static("paragraph", _("A drawing replaces the image until it is cleared."))
             with gr.Row():
-                for index, side in enumerate(("From", "To")):
+                sides = (
+                    (_("From image"), _("From: draw a digit here")),
+                    (_("To image"), _("To: draw a digit here")),
+                )
+                for index, (image, drawing) in enumerate(sides):
                     with gr.Column(min_width=120):
-                        ends += [
-                            self.image_index(f"{side} image", index),
-                            self.canvas(f"{side}: draw a digit here"),
-                        ]
+                        ends += [self.image_index(image, index), self.canvas(drawing)]
         with self.results():
-            weight = gr.Slider(0, 1, value=0.5, step=0.01, label="Position between the two")
+            weight = gr.Slider(0, 1, value=0.5, step=0.01, label=_("Position between the two"))
             out = self.output("interpolated")
         triggers = [self.blocks.load, self.model.change, weight.input, *(end.input for end in ends)]
         self.wire("interpolate", triggers, self.renderer.interpolate, [self.model, weight, *ends], out)
 
     def compare_tab(self) -> None:
-        """The same image and the same label with several models."""
+        """Compare several models on the same image and the same label."""
         gr, names = self.gr, self.renderer.cache.names
         with self.controls():
-            chosen = gr.Dropdown(names, value=names[:2], multiselect=True, label="Checkpoints")
-            index = self.image_index("Image")
-            label = gr.Radio(DIGITS, value=0, label="Digit to generate")
+            chosen = gr.Dropdown(names, value=names[:2], multiselect=True, label=_("Checkpoints"))
+            index = self.image_index(_("Image"))
+            label = gr.Radio(DIGITS, value=0, label=_("Digit to generate"))
         with self.results():
             out = self.output("compared")
         triggers = [self.blocks.load, chosen.change, index.change, label.input]

@@ -16,13 +16,14 @@ from apps.playground.drawing import decode_drawing, normalize_drawing
 from apps.playground.session import ModelSession, Reconstruction
 from vaelab.cli import LabError
 from vaelab.images import data_uri, image_grid, png_bytes
+from vaelab.language import N_, Message, _
 from vaelab.templates import template_environment
 
 MAX_BARS = 20  # latents of a code
 MAX_SAMPLES = 100  # generated images
 MAX_MODELS = 6  # in a comparison
 INTERPOLATION_STEPS = 11
-BEST = "best fit"  # the choice of a label: the one whose reconstruction has the lowest error
+BEST = N_("best fit")  # the choice of a label: the one whose reconstruction has the lowest error
 
 
 class Picture(NamedTuple):
@@ -87,15 +88,27 @@ def reconstruct_drawing(session: ModelSession, drawing: str | None, label: int |
 def check_number(value: Any, name: str, low: float, high: float) -> float:
     """The number that a user gave. Raises: LabError if it is not one from `low` to `high`."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-        got = "nothing" if value in (None, "") else str(value)[:40]
-        raise LabError(f"{name}: expected a number from {low:g} to {high:g}, got {got}")
+        got = Message("nothing") if value in (None, "") else str(value)[:40]
+        raise LabError(
+            "{name}: expected a number from {low:g} to {high:g}, got {got}",
+            name=Message(name),
+            low=low,
+            high=high,
+            got=got,
+        )
     return value
 
 
 def check_integer(value: Any, name: str, low: int, high: int) -> int:
     """The whole number that a user gave. Raises: LabError if it is not one from `low` to `high`."""
     if int(check_number(value, name, low, high)) != value:
-        raise LabError(f"{name}: expected a whole number from {low} to {high}, got {value:g}")
+        raise LabError(
+            "{name}: expected a whole number from {low} to {high}, got {value:g}",
+            name=Message(name),
+            low=low,
+            high=high,
+            value=value,
+        )
     return int(value)
 
 
@@ -120,50 +133,64 @@ class PageRenderer:
     def image(self, name: str, index: Any) -> tuple[ModelSession, int]:
         """The session of a checkpoint, and the checked index of an image."""
         session = self.cache.session(name)
-        return session, check_integer(index, "image", 0, len(session.images) - 1)
+        return session, check_integer(index, N_("image"), 0, len(session.images) - 1)
 
     def about(self, name: str) -> str:
         """A line about a model."""
         session = self.cache.session(name)
         loaded, last = session.loaded, len(session.images) - 1
-        text = f"{loaded.task.name}, epoch {loaded.epoch}, latent_dim {loaded.latent_dim}; "
-        text += f"images 0 to {last} of {session.data_name}."
+        text = N_("{task}, epoch {epoch}, latent_dim {latent_dim}; images 0 to {last} of {data}.")
         if not session.conditional:
-            text += " The model is not conditional: no digit can be chosen."
-        return self.fragment("paragraph", text)
+            text = N_(
+                "{task}, epoch {epoch}, latent_dim {latent_dim}; images 0 to {last} of {data}. The model is "
+                "not conditional: no digit can be chosen."
+            )
+        values = {"task": loaded.task.name, "epoch": loaded.epoch, "latent_dim": loaded.latent_dim}
+        return self.fragment("paragraph", _(text, **values, last=last, data=session.data_name))
 
     def generate(self, name: str, label: int, count: Any) -> str:
         """New images of a label."""
-        session, count = self.cache.session(name), check_integer(count, "samples", 1, MAX_SAMPLES)
-        images = session.generate(check_integer(label, "digit", 0, 9), count)
-        label_text = f"label {label}" if session.conditional else "no label"
-        caption = f"{count} generated, {label_text}"
+        session, count = self.cache.session(name), check_integer(count, N_("samples"), 1, MAX_SAMPLES)
+        images = session.generate(check_integer(label, N_("digit"), 0, 9), count)
+        text = (
+            N_("{count} generated, label {label}")
+            if session.conditional
+            else N_("{count} generated, no label")
+        )
+        caption = _(text, count=count, label=label)
         return self.fragment("figures", [make_picture(images, caption, columns=min(10, count), scale=2)])
 
     def decode(self, name: str, index: Any, label: int, *values: Any) -> str:
         """The code of an image, decoded, with its first latents in `latent_order` replaced by `values`."""
         session, i = self.image(name, index)
-        code, label = session.codes[i].copy(), check_integer(label, "digit", 0, 9)
+        code, label = session.codes[i].copy(), check_integer(label, N_("digit"), 0, 9)
         for latent, value in zip(session.latent_order, values, strict=False):
             code[latent] = check_number(value, f"z{latent + 1}", -1e6, 1e6)
         codes, labels = np.stack([code, session.codes[i]]), np.array([label, session.labels[i]])
         changed, recon = session.decode(codes, labels)
         pictures = [
-            make_picture(changed[None], "the sliders' code, decoded", scale=9),
-            make_picture(recon[None], "the image's code, decoded", scale=4),
-            make_picture(session.images[i][None], f"image {i}, label {session.labels[i]}", scale=4),
+            make_picture(changed[None], _("the sliders' code, decoded"), scale=9),
+            make_picture(recon[None], _("the image's code, decoded"), scale=4),
+            make_picture(
+                session.images[i][None],
+                _("image {index}, label {label}", index=i, label=session.labels[i]),
+                scale=4,
+            ),
         ]
         return self.fragment("figures", pictures)
 
     def reconstruct(self, name: str, drawing: str | None, label: int | str) -> str:
         """A drawing, its reconstruction, its error and its code. label: a digit or `BEST`."""
         session = self.cache.session(name)
-        chosen = None if label == BEST else check_integer(label, "digit", 0, 9)
+        chosen = None if label == BEST else check_integer(label, N_("digit"), 0, 9)
         result = reconstruct_drawing(session, drawing, chosen)
-        best = f"; best label {result.label}" if session.conditional and label == BEST else ""
+        text = N_("reconstructed: {error}")
+        if session.conditional and label == BEST:
+            text = N_("reconstructed: {error}; best label {label}")
+        caption = _(text, error=error_text(result), label=result.label)
         pictures = [
-            make_picture(result.image[None], "the model's input", scale=8),
-            make_picture(result.recon[None], f"reconstructed: {error_text(result)}{best}", scale=8),
+            make_picture(result.image[None], _("the model's input"), scale=8),
+            make_picture(result.recon[None], caption, scale=8),
         ]
         return self.fragment("drawing", pictures, code_bars(session, result.code))
 
@@ -180,12 +207,12 @@ class PageRenderer:
         weights = np.linspace(0, 1, INTERPOLATION_STEPS)
         path = session.interpolate(a, b, np.append(weights, weight))
         cross_fade = [((1 - w) * a.image + w * b.image).round().astype(np.uint8) for w in weights]
-        caption = "above: the interpolated codes, decoded; below: a cross-fade of the images"
+        caption = _("above: the interpolated codes, decoded; below: a cross-fade of the images")
         rows = np.concatenate([path[:-1], cross_fade])
         pictures = [
-            make_picture(path[-1:], f"interpolated at {weight:.0%}", scale=8),
-            make_picture(a.image[None], "from", scale=4),
-            make_picture(b.image[None], "to", scale=4),
+            make_picture(path[-1:], _("interpolated at {weight:.0%}", weight=weight), scale=8),
+            make_picture(a.image[None], _("from"), scale=4),
+            make_picture(b.image[None], _("to"), scale=4),
             make_picture(rows, caption, INTERPOLATION_STEPS, scale=2),
         ]
         return self.fragment("figures", pictures)
@@ -193,11 +220,16 @@ class PageRenderer:
     def compare(self, names: Sequence[str], index: Any, label: int) -> str:
         """The same image, reconstructed by several models, and images of one label generated by each."""
         if not 1 <= len(names or ()) <= MAX_MODELS:
-            raise LabError(f"choose 1 to {MAX_MODELS} checkpoints, got {len(names or ())}")
-        label = check_integer(label, "digit", 0, 9)
+            raise LabError(
+                "choose 1 to {most} checkpoints, got {count}",
+                most=MAX_MODELS,
+                count=len(names or ()),
+            )
+        label = check_integer(label, N_("digit"), 0, 9)
         session, i = self.image(names[0], index)
         image, image_label = session.images[i], int(session.labels[i])
-        caption = f"image {i} of {session.data_name}, label {image_label}"
+        text = N_("image {index} of {data}, label {label}")
+        caption = _(text, index=i, data=session.data_name, label=image_label)
         models = [self.compared_model(name, image, image_label, label) for name in names]
         return self.fragment("comparison", [make_picture(image[None], caption, scale=4)], models)
 
@@ -205,9 +237,10 @@ class PageRenderer:
         """A model's part of the comparison."""
         session = self.cache.session(name)
         result = session.reconstruct(image, image_label)
-        caption = f"generated, label {label}" if session.conditional else "generated, no label"
+        text = N_("generated, label {label}") if session.conditional else N_("generated, no label")
+        caption = _(text, label=label)
         pictures = [
-            make_picture(result.recon[None], f"reconstructed: {error_text(result)}", scale=4),
+            make_picture(result.recon[None], _("reconstructed: {error}", error=error_text(result)), scale=4),
             make_picture(session.generate(label, 10), caption, columns=5, scale=2),
         ]
         return ComparedModel(f"{name}: latent_dim {session.loaded.latent_dim}", pictures)

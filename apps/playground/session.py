@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from apps.playground.drawing import INK_THRESHOLD
 from data_utils import MNISTDataset
@@ -18,7 +19,7 @@ from vaelab.checkpoint import LoadedModel
 from vaelab.cli import LabError
 from vaelab.contract import check_output
 from vaelab.inference import decode, encode, generate_images
-from vaelab.metrics.likelihood import kl_by_latent
+from vaelab.metrics.latents import gaussian_kl
 from vaelab.metrics.reconstruction import mse as pixel_mse
 from vaelab.metrics.reconstruction import reconstruction, to_float
 
@@ -49,15 +50,18 @@ class ModelSession:
     def __init__(self, loaded: LoadedModel, dataset: MNISTDataset, device: torch.device) -> None:
         if dataset.image_shape[0] != 1:
             raise LabError(
-                f"its images have {dataset.image_shape[0]} channels: the playground shows grey ones only"
+                "its images have {channels} channels: the playground shows grey ones only",
+                channels=dataset.image_shape[0],
             )
         self.loaded, self.device, self.data_name = loaded, device, f"{dataset.name} {dataset.split}"
         dataset.keep_first(MAX_DATA)
         self.images, self.labels = dataset.images.numpy(), dataset.labels.numpy()  # [N, 28, 28], [N]
         mu, logvar = self._posterior(to_float(self.images).to(device), dataset.labels.to(device))
-        kl = kl_by_latent(mu, logvar).mean(dim=0)  # [d]
+        sigma = logvar.exp().sqrt()  # [N, d]
+        q, prior = Normal(mu, sigma), Normal(torch.zeros_like(mu), 1.0)
+        kl = gaussian_kl(q, prior).mean(dim=0)  # [d]
         noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0))
-        z = mu + torch.exp(0.5 * logvar) * noise  # [N, d]
+        z = mu + sigma * noise  # [N, d]
         self.codes, self.kl, self.latent_order = mu.numpy(), kl.numpy(), kl.argsort(descending=True).tolist()
         self.slider_min, self.slider_max = np.quantile(z.numpy(), [TAIL, 1 - TAIL], axis=0)  # [d], [d]
         self.digit_size = typical_digit_size(self.images)
@@ -75,7 +79,9 @@ class ModelSession:
         """mu and logvar of images [N, 28, 28], on the CPU: [N, d] each. Raises: LabError if one is wrong."""
         output = self.loaded.model.encode(x, self.loaded.labels(labels))
         if not isinstance(output, tuple) or len(output) != 2:
-            raise LabError(f"encode must return (mu, logvar), got {type(output).__name__}: see submission.py")
+            raise LabError(
+                "encode must return (mu, logvar), got {kind}: see submission.py", kind=type(output).__name__
+            )
         for name, value in zip(("mu", "logvar"), output, strict=True):
             check_output(name, value, (len(x), self.loaded.latent_dim))
         mu, logvar = (value.float().cpu() for value in output)
@@ -104,7 +110,7 @@ class ModelSession:
         x, y = to_float(images).to(self.device), torch.from_numpy(labels).to(self.device)
         codes = encode(self.loaded.model, x, self.loaded.labels(y), skip_compress=True).cpu().numpy()
         recons = self.decode(codes, labels)
-        best = int(pixel_mse(to_float(recons), to_float(images)).argmin())
+        best = int(pixel_mse(torch.from_numpy(recons), torch.from_numpy(images)).argmin())
         metrics = reconstruction(recons[best : best + 1], image[None])
         best_label = int(labels[best]) if self.conditional else None
         return Reconstruction(image, best_label, codes[best], recons[best], **metrics)

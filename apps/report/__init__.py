@@ -3,5 +3,5 @@
 In:  the graded arrays, and config.json, log.jsonl and samples/ of each run (all untrusted).
 Out: outputs/report.html, one file that needs no network.
 Files: `run_data.py` reads and checks the files of a run, `pictures.py` makes the grids of images, `charts.py`
-computes the curves, `page.py` fills the template `report.html`.
+computes the curves, `hints.py` measures next steps, `page.py` fills the template `report.html`.
 """

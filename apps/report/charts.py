@@ -23,7 +23,7 @@ LOG_RATIO = 4  # the axis is logarithmic if the largest value is more than so ma
 
 @dataclass(frozen=True)
 class Ticks:
-    """The ticks of an axis: their values and labels, and what is added to or multiplied with all labels."""
+    """The ticks of an axis: their values and labels, and a common offset or factor, as text."""
 
     values: list[float]
     labels: list[str]

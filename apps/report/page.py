@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from apps.report import charts
+from apps.report.hints import Hint, next_steps
 from apps.report.pictures import Picture, ReconstructionGrid, generated_grid, reconstruction_grids
 from apps.report.run_data import RunData, Setting, read_run, settings
+from vaelab.language import _
 from vaelab.metrics.score import ScoreTerm, bonus, max_score, score_terms
 from vaelab.metrics.score_sensitivity import Sensitivity, sensitivities
 from vaelab.outputs import Outputs, other_data
@@ -29,14 +31,16 @@ class Section:
     task: str
     grade: dict[str, Any]  # the task's entry in grade_result.json
     class_word: str  # digit or class
+    metrics: str  # ssim, mse and, if there is one, fid
     warning: str  # that the data is not MNIST, or empty
-    notes: list[str]  # printed by grade.py beside the table
+    notes: list[str]  # printed by grade.py below the table
     tables: list[str]  # of the extended metrics, as printed by grade.py
     terms: list[ScoreTerm]
     cap: float
     max_bonus: float
     max_uncapped: float
     sensitivities: list[Sensitivity]
+    next_steps: list[Hint]
     reconstructions: list[ReconstructionGrid]
     generated: Picture | None
     hyperparams: list[Setting]
@@ -47,20 +51,22 @@ def make_section(
     task: str, grade: dict[str, Any], outputs: Outputs, run: RunData, printed: list[str]
 ) -> Section:
     """The section about a task. printed: the texts that `grade.py` prints below the task's table."""
-    class_word = "digit" if grade["dataset"] in ("mnist", "digits") else "class"
+    class_word = _("digit") if grade["dataset"] in ("mnist", "digits") else _("class")
     terms = score_terms(task, grade)
     return Section(
         task=task,
         grade=grade,
         class_word=class_word,
+        metrics=", ".join(f"{key} {grade[key]:.4f}" for key in ("ssim", "mse", "fid") if key in grade),
         warning=other_data(grade["dataset"]),
-        notes=[text for text in printed if text.startswith("note: ")],
-        tables=[text for text in printed if not text.startswith("note: ")],
+        notes=[text for text in printed if "\n" not in text],
+        tables=[text for text in printed if "\n" in text],
         terms=terms,
         cap=max_score(task),
         max_bonus=bonus(0),
         max_uncapped=sum(term.most for term in terms) * bonus(0),
         sensitivities=sensitivities(task, grade),
+        next_steps=next_steps(task, grade, outputs, run.rows),
         reconstructions=reconstruction_grids(outputs, class_word),
         generated=None if outputs.gen is None else generated_grid(outputs.gen),
         hyperparams=settings(asdict(outputs.hyperparams)),

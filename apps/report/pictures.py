@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from vaelab.images import data_uri, image_grid, png_bytes
-from vaelab.metrics.reconstruction import mse, to_float
+from vaelab.language import N_, _
+from vaelab.metrics.reconstruction import mse
 from vaelab.outputs import Outputs
 
-RANKS = (("best", "lowest", 0.0), ("median", "median", 0.5), ("worst", "highest", 1.0))
+RANKS = (
+    (N_("best"), N_("lowest"), 0.0),
+    (N_("median"), N_("median"), 0.5),
+    (N_("worst"), N_("highest"), 1.0),
+)
 
 
 class Picture(NamedTuple):
@@ -38,8 +44,8 @@ def embed(pixels: np.ndarray) -> Picture:
 def reconstruction_errors(outputs: Outputs, batch: int = 1000) -> np.ndarray:
     """The MSE of each reconstruction. Returns: [N]."""
     slices = [slice(start, start + batch) for start in range(0, len(outputs.images), batch)]
-    pairs = [(outputs.recon[part], outputs.images[part]) for part in slices]
-    return np.concatenate([mse(to_float(recon), to_float(images)).numpy() for recon, images in pairs])
+    pairs = [[torch.from_numpy(each[part]) for each in (outputs.recon, outputs.images)] for part in slices]
+    return np.concatenate([mse(*pair).numpy() for pair in pairs])
 
 
 def reconstruction_grids(outputs: Outputs, class_word: str) -> list[ReconstructionGrid]:
@@ -56,12 +62,15 @@ def reconstruction_grids(outputs: Outputs, class_word: str) -> list[Reconstructi
         chosen = [indices[int(quantile * (len(indices) - 1))] for indices in ranked]
         pairs = np.concatenate([outputs.images[chosen], outputs.recon[chosen]])
         picture = embed(image_grid(pairs, columns=len(chosen), scale=1))
-        alt = (
-            f"{len(chosen)} images, one of each {class_word}, each above its reconstruction: "
-            f"those with the {error_name} error of their {class_word}"
+        alt = _(
+            "{count} images, one of each {class_word}, each above its reconstruction: those with the {rank} "
+            "error of their {class_word}",
+            count=len(chosen),
+            class_word=class_word,
+            rank=_(error_name),
         )
         columns = [(int(label), float(errors[i])) for label, i in zip(labels, chosen, strict=True)]
-        grids.append(ReconstructionGrid(name, picture, alt, columns))
+        grids.append(ReconstructionGrid(_(name), picture, alt, columns))
     return grids
 
 

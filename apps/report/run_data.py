@@ -1,7 +1,7 @@
 """The files of a run that the report shows: log.jsonl, samples/ and config.json.
 
-All of them are a user's and untrusted: they are read within limits, numbers are checked, and pictures are
-decoded and encoded again.
+All of them come from a user and are not trusted: they are read within limits, numbers are checked, and
+pictures are decoded and encoded again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from apps.report.charts import LineChart, evenly_spaced, line_chart
 from apps.report.pictures import Picture, embed
 from vaelab.cli import LabError, printable, reason
 from vaelab.files import read_json
+from vaelab.language import N_, _
 
 MAX_BYTES = 4_000_000  # of a file
 MAX_ROWS = 60  # of a configuration
@@ -30,9 +31,9 @@ SAMPLE_COUNTS = (12, 8, 6, 4, 2, 1)  # numbers of sample grids to try, until the
 SAMPLE_BYTES = 640_000  # of all sample grids of a task
 SAMPLE_NAME = re.compile(r"epoch_(\d{1,6})\.png")
 CURVES = (  # title, unit, and the keys of log.jsonl
-    ("loss", "nats per image", ("train_loss", "valid_loss")),
-    ("recon", "nats per image", ("train_recon_term", "valid_recon_term")),
-    ("KL", "nats per image", ("train_kl_term", "valid_kl_term")),
+    (N_("loss"), N_("nats per image"), ("train_loss", "valid_loss")),
+    (N_("recon"), N_("nats per image"), ("train_recon_term", "valid_recon_term")),
+    (N_("KL"), N_("nats per image"), ("train_kl_term", "valid_kl_term")),
     ("MSE", "", ("valid_mse",)),
     ("SSIM", "", ("valid_ssim",)),
 )
@@ -60,6 +61,7 @@ class Curve(NamedTuple):
 class RunData:
     """The report's data from the files of a run. What could not be read is empty, and `problems` says why."""
 
+    rows: list[Row]  # of the log
     curves: list[Curve]
     samples: list[Sample]
     config: list[Setting]
@@ -72,9 +74,9 @@ class RunData:
 def read_text(path: Path) -> str:
     """The text of a file. Raises: LabError if it is not a regular file, or larger than `MAX_BYTES`."""
     if not path.is_file():  # reading a pipe would never end
-        raise LabError(f"{path} is not a file")
+        raise LabError("{path} is not a file", path=path)
     if path.stat().st_size > MAX_BYTES:
-        raise LabError(f"{path} is larger than {MAX_BYTES:,} bytes")
+        raise LabError("{path} is larger than {max_bytes:,} bytes", path=path, max_bytes=MAX_BYTES)
     return path.read_text(encoding="utf-8", errors="replace")
 
 
@@ -110,9 +112,14 @@ def curves(rows: list[Row]) -> list[Curve]:
     epochs, charts = [int(row["epoch"]) for row in rows], []
     for title, unit, keys in CURVES:
         lines = {key.partition("_")[0]: [row[key] for row in rows] for key in keys}
-        ends = [f"on {name} from {line[0]:.5g} to {line[-1]:.5g}" for name, line in lines.items()]
-        alt = f"{title} over epochs {epochs[0]} to {epochs[-1]}: {', '.join(ends)}"
-        charts.append(Curve(title, unit, alt, line_chart(epochs, lines)))
+        text = N_("on {name} from {first:.5g} to {last:.5g}")
+        ends = [_(text, name=name, first=line[0], last=line[-1]) for name, line in lines.items()]
+        alt = N_("{title} over epochs {start} to {end}: {line}")
+        if len(ends) == 2:
+            alt = N_("{title} over epochs {start} to {end}: {line}, {other}")
+        values = {"title": _(title), "start": epochs[0], "end": epochs[-1]}
+        alt = _(alt, **values, line=ends[0], other=ends[-1])
+        charts.append(Curve(_(title), _(unit), alt, line_chart(epochs, lines)))
     return charts
 
 
@@ -123,14 +130,14 @@ def read_picture(path: Path) -> np.ndarray:
     """The pixels of a PNG file, uint8 [H, W] or [H, W, 3]. Raises: LabError if it can't be read."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise LabError(f"it is larger than {MAX_BYTES:,} bytes")
+            raise LabError("it is larger than {max_bytes:,} bytes", max_bytes=MAX_BYTES)
         # Pillow only warns about decompression bombs: here they are an error.
         with warnings.catch_warnings(action="error"), Image.open(path, formats=["PNG"]) as image:
             if max(image.size) > MAX_SIDE:
-                raise LabError(f"it is larger than {MAX_SIDE} x {MAX_SIDE} pixels")
+                raise LabError("it is larger than {max_side} x {max_side} pixels", max_side=MAX_SIDE)
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except Exception as error:  # damaged or hostile bytes can raise anything
-        raise LabError(f"can't read {path}: {reason(error)}") from error
+        raise LabError("can't read {path}: {reason}", path=path, reason=reason(error)) from error
     half = pixels[::2, ::2]
     doubled = half.repeat(2, axis=0).repeat(2, axis=1)
     # The trainer's grids are enlarged by 2: half the size contains the same information.
@@ -153,7 +160,7 @@ def read_samples(folder: Path) -> list[Sample]:
         samples = [Sample(epoch_of(path), embed(read_picture(path))) for path in chosen]
         if sum(len(sample.picture.uri) for sample in samples) * 3 / 4 <= SAMPLE_BYTES:
             return samples
-    raise LabError(f"{paths[-1]} is too large for a page")
+    raise LabError("{path} is too large for a page", path=paths[-1])
 
 
 # --- The configuration --------------------------------------------------------------------------
@@ -179,7 +186,7 @@ def settings(values: dict[str, Any]) -> list[Setting]:
     try:
         return [(printable(key, 60), text(value)) for key, value in list(flat.items())[:MAX_ROWS]]
     except (RecursionError, ValueError) as error:  # deeply nested lists, or a number with thousands of digits
-        raise LabError(f"a value can't be shown: {reason(error)}") from error
+        raise LabError("a value can't be shown: {reason}", reason=reason(error)) from error
 
 
 # --- All files ----------------------------------------------------------------------------------
@@ -195,20 +202,26 @@ def read_run(folder: Path, train_command: str) -> RunData:
         try:
             found = read(path) if path.exists() else None
         except (LabError, OSError) as error:
-            problems.append(f"No {content}: {reason(error)}")
+            problems.append(_("No {content}: {reason}", content=_(content), reason=reason(error)))
             return None
         if not found:
-            problems.append(f"No {content}: there is no {path}. It is written by: {train_command}")
+            text = N_("No {content}: there is no {path}. It is written by: {command}")
+            problems.append(_(text, content=_(content), path=path, command=train_command))
         return found
 
-    rows, damaged_line = attempt(read_log, "log.jsonl", "loss curves") or ([], 0)
+    rows, damaged_line = attempt(read_log, "log.jsonl", N_("loss curves")) or ([], 0)
     if damaged_line:
         problems.append(
-            f"{folder / 'log.jsonl'} is damaged in line {damaged_line}: the curves end before it."
+            _(
+                "{path} is damaged in line {line}: the curves end before it.",
+                path=folder / "log.jsonl",
+                line=damaged_line,
+            )
         )
     return RunData(
+        rows=rows,
         curves=curves(rows) if rows else [],
-        samples=attempt(read_samples, "samples", "samples by epoch") or [],
-        config=attempt(read_config, "config.json", "configuration of the training") or [],
+        samples=attempt(read_samples, "samples", N_("samples by epoch")) or [],
+        config=attempt(read_config, "config.json", N_("configuration of the training")) or [],
         problems=[printable(problem, 500) for problem in problems],
     )

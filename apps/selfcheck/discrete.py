@@ -7,6 +7,7 @@ from pathlib import Path
 from apps.selfcheck.runner import finish, load, report
 from vaelab.checks.checks import run_checks
 from vaelab.checks.discrete_checks import DISCRETE_CHECKS
+from vaelab.language import N_
 
 
 def discrete_check(path: Path) -> bool:
@@ -14,6 +15,7 @@ def discrete_check(path: Path) -> bool:
     try:
         discrete = load(path)
     except Exception as error:  # a student's code can raise anything
-        report("", f"{path.name} can be imported", error, path.parent)
+        report("", N_("discrete.py can be imported"), error, path.parent)
         return False
-    return finish(run_checks(discrete, DISCRETE_CHECKS), len(DISCRETE_CHECKS), path.parent, " --discrete")
+    results = run_checks(discrete, DISCRETE_CHECKS)
+    return finish(results, len(DISCRETE_CHECKS), path.parent, "python check.py --discrete")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,9 @@ from apps.selfcheck.trial_training import TrialSettings, run_trials
 from vaelab.checks.checks import CHECKS, Check, run_checks
 from vaelab.checks.explanation import explain
 from vaelab.checks.test_doubles import SubmissionUnderTest
+from vaelab.cli import wrap
 from vaelab.files import read_json
+from vaelab.language import N_, _
 
 
 def load(path: Path) -> ModuleType:
@@ -28,12 +29,13 @@ def load(path: Path) -> ModuleType:
 
 def report(part: str, title: str, error: Exception | None, folder: Path) -> bool:
     """Print the result of one check. Returns: whether it passed."""
+    title = _(title)
     if error is None:
         print(f"ok   {part:<6} {title}", flush=True)
         return True
     name, hint = explain(error, folder)
     print(f"FAIL {part:<6} {title}\n     {name}")
-    print(textwrap.fill(hint, width=100, initial_indent="     ", subsequent_indent="     "))
+    print(wrap(hint, 100, "     "))
     return False
 
 
@@ -44,19 +46,30 @@ def note_changes(folder: Path) -> None:
     for name, expected in read_json(folder / "manifest.json").get("files", {}).items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            print(f"note: {name} is not the original file; the grade is computed with the original")
+            print(
+                _("note: {name} is not the original file; the grade is computed with the original", name=name)
+            )
 
 
 def finish(
-    results: Iterator[tuple[Check, Exception | None]], total: int, folder: Path, option: str = ""
+    results: Iterator[tuple[Check, Exception | None]],
+    total: int,
+    folder: Path,
+    command: str = "python check.py",
 ) -> bool:
     """Print the results as they come, and how many checks passed. Returns: all passed."""
     passed = [report(check.part, check.title, error, folder) for check, error in results]
     if not passed[-1]:
-        count = f"{len(passed) - 1} of {total} checks passed"
-        print(f"{count}. Fix this one, then run python check.py{option} again.")
+        print(
+            _(
+                "{passed} of {count} checks passed. Fix this one, then run {command} again.",
+                passed=len(passed) - 1,
+                count=total,
+                command=command,
+            )
+        )
         return False
-    print(f"{total} of {total} checks passed")
+    print(_("{count} of {count} checks passed", count=total))
     return True
 
 
@@ -67,7 +80,7 @@ def self_check(folder: Path, trial: TrialSettings | None) -> bool:
         submission = load(folder / "submission.py")
         tested = SubmissionUnderTest(submission)
     except Exception as error:  # a student's code can raise anything
-        report("", "submission.py can be imported", error, folder)
+        report("", N_("submission.py can be imported"), error, folder)
         return False
     if not finish(run_checks(tested), len(CHECKS), folder):
         return False

@@ -6,8 +6,9 @@
 
 Each answer in submission.py, between `# BEGIN SOLUTION n` and `# END SOLUTION n`, is replaced by a TODO and a
 `NotImplementedError`. The files of `SHIPPED` and `SHIPPED_FOLDERS` are copied unchanged; a new file elsewhere
-is not shipped until it is listed. The build fails if a shipped file contains a line of a solution, or imports
-a module of the lab that is not shipped. `manifest.json` has the sha256 of every file without blanks.
+is not shipped until it is listed. The build fails if a shipped file contains a line of a solution, computes a
+piece of one in another way (`leaks.py`), or imports a module of the lab that is not shipped. `manifest.json`
+has the sha256 of every file without blanks.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from apps.student_version.blanks import BLANKS, DISCRETE_BLANKS, find_blocks, without_solutions
+from apps.student_version.leaks import check_no_piece
 from vaelab.cli import LabError, Parser
 from vaelab.files import make_folder, read_json, write_file, write_json
+from vaelab.language import _
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -34,22 +37,24 @@ MIN_LINE = 15  # characters: a shorter line of code is not specific to a solutio
 # The files that training, inference, grading, the self-check and the students' own tests need.
 SHIPPED = [
     *(".gitignore", "LICENSE", "pyproject.toml", "requirements.txt", "requirements/test.txt"),
-    *("requirements/playground.txt", "dataset/README.md", "notebooks/lab.ipynb"),
+    *("requirements/playground.txt", "requirements/docs.txt", "dataset/README.md", "notebooks/lab.ipynb"),
     *("model.py", "data_utils.py", "trainer.py", "train.py", "inference.py", "grade.py", "check.py"),
     *("playground.py", "scripts/install.sh", "scripts/quickstart.sh"),
     *("tests/conftest.py", "tests/unit/test_submission.py", "tests/unit/test_metrics.py"),
 ]
-# All Python files and templates of these folders, except `KEPT_BACK`.
+# All Python files and templates of these folders, except those in `EXCLUDED`.
 SHIPPED_FOLDERS = ["vaelab", "apps/report", "apps/selfcheck", "apps/playground"]
 # Part 6 of the handout, shipped with --with_discrete.
 DISCRETE_SOURCE = "beyond/discrete/discrete.py"
 DISCRETE_CHECKS = ["apps/selfcheck/discrete.py", "vaelab/checks/discrete_checks.py"]
 DISCRETE = [*DISCRETE_CHECKS, "docs/discrete.md", "docs/discrete.zh.md"]
-KEPT_BACK = ["vaelab/sweep_results.py", *DISCRETE_CHECKS]
+# likelihood.py has functions that are answers of blank 2.3.
+EXCLUDED = ["vaelab/sweep_results.py", "vaelab/metrics/likelihood.py", *DISCRETE_CHECKS]
 # Shipped if they exist.
 OPTIONAL = [
     *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
-    "locale/*/LC_MESSAGES/*.mo",
+    *("locale/*/LC_MESSAGES/*.mo", "notebooks/lab.*.ipynb"),
+    *("docs/answers*", "docs/code_tour*", "docs/figures/ideas.py", "docs/figures/rate_distortion.csv"),
 ]
 RENAMED = {"scripts/student_readme.md": "README.md", "scripts/student_readme.zh.md": "README.zh.md"}
 
@@ -76,7 +81,12 @@ def check_no_solution(folder: Path, text: str) -> None:
             for code, number in solutions.items():
                 if code in spaced:
                     place = f"{path.relative_to(folder)} line {i + 1}"
-                    raise LabError(f"{place} contains a line of SOLUTION {number}: '{code}'")
+                    raise LabError(
+                        "{place} contains a line of SOLUTION {number}: '{code}'",
+                        place=place,
+                        number=number,
+                        code=code,
+                    )
 
 
 def module_file(root: Path, name: str) -> Path | None:
@@ -114,8 +124,12 @@ def check_imports(folder: Path) -> None:
         for name, line in lab_imports(path):
             if not module_file(folder, name):
                 raise LabError(
-                    f"{path.relative_to(folder)} line {line} imports {name}, which is not shipped: add it to "
-                    f"SHIPPED or SHIPPED_FOLDERS in {Path(__file__).name}, or remove the import"
+                    "{path} line {line} imports {name}, which is not shipped: add it to SHIPPED or "
+                    "SHIPPED_FOLDERS in {build}, or remove the import",
+                    path=path.relative_to(folder),
+                    line=line,
+                    name=name,
+                    build=Path(__file__).name,
                 )
 
 
@@ -129,17 +143,18 @@ def check_out(out: Path, overwrite: bool) -> None:
         ignored = shutil.which("git") and subprocess.run(command, capture_output=True, check=False).returncode
         if out == REPO or ignored == 1:  # 1: not ignored; 128: not a git repository
             raise LabError(
-                f"{out} is inside the lab's repository: name a folder outside of it, or one that git ignores"
+                "{out} is inside the lab's repository: name a folder outside of it, or one that git ignores",
+                out=out,
             )
     if not out.exists():
         return
     if not out.is_dir():
-        raise LabError(f"{out} is a file: name a folder")
+        raise LabError("{out} is a file: name a folder", out=out)
     if any(out.iterdir()):
         if not overwrite:
-            raise LabError(f"{out} is not empty: name another folder, or replace it with --overwrite")
+            raise LabError("{out} is not empty: name another folder, or replace it with --overwrite", out=out)
         if not (out / "manifest.json").is_file() or read_json(out / "manifest.json").get("lab") != LAB:
-            raise LabError(f"{out} has no manifest.json of a students' version: it is not replaced")
+            raise LabError("{out} has no manifest.json of a students' version: it is not replaced", out=out)
 
 
 def files_to_ship() -> dict[str, Path]:
@@ -150,7 +165,7 @@ def files_to_ship() -> dict[str, Path]:
         for pattern in ("*.py", "*.html", "*.css", "*.js")
         for path in (REPO / folder).rglob(pattern)
     ]
-    names = {*SHIPPED, *folders, "apps/__init__.py"} - set(KEPT_BACK)
+    names = {*SHIPPED, *folders, "apps/__init__.py"} - set(EXCLUDED)
     files = {name: REPO / name for name in sorted(names)}
     files |= {
         str(path.relative_to(REPO)): path
@@ -161,7 +176,7 @@ def files_to_ship() -> dict[str, Path]:
     files |= {name: REPO / source for source, name in RENAMED.items()}
     for path in files.values():
         if not path.is_file():
-            raise LabError(f"there is no {path}, which the students' version needs")
+            raise LabError("there is no {path}, which the students' version needs", path=path)
     return files
 
 
@@ -172,7 +187,11 @@ def prepared_data(dataset: str) -> dict[str, Path]:
     }
     for name, path in files.items():
         if not path.is_file():
-            raise LabError(f"there is no {name}: python data_utils.py --dataset {dataset} makes it")
+            raise LabError(
+                "there is no {name}: python data_utils.py --dataset {dataset} makes it",
+                name=name,
+                dataset=dataset,
+            )
     return files
 
 
@@ -190,6 +209,7 @@ def build(folder: Path, dataset: str | None, with_discrete: bool = False) -> int
         write_file(folder / "discrete.py", without_solutions(discrete, DISCRETE_BLANKS, "discrete.py"))
     check_no_solution(folder, solved)
     check_no_solution(folder, discrete)
+    check_no_piece(folder, solved)
     check_imports(folder)
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)}
     write_json(folder / "manifest.json", {"lab": LAB, "files": hashes})
@@ -223,6 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if out.exists():
             out.rename(old)
         new.rename(out)
-    blanks = f"submission.py has {len(BLANKS)} blanks"
-    blanks += f", discrete.py {len(DISCRETE_BLANKS)}" if args.with_discrete else ""
-    print(f"wrote {n} files to {args.out}: {blanks}; manifest.json lists the rest")
+    print(_("wrote {n} files to {out}; manifest.json lists those without blanks", n=n, out=args.out))
+    print(_("submission.py has {count} blanks", count=len(BLANKS)))
+    if args.with_discrete:
+        print(_("discrete.py has {count} blanks", count=len(DISCRETE_BLANKS)))

@@ -1,8 +1,8 @@
-"""What a student writes in part 6: the two quantizers of discrete codes.
+"""The two quantizers of discrete codes: the file that students complete in part 6.
 
-Part 6 of the handout, `docs/discrete.md`; its blanks are numbered as there. B is the number of images in a
-batch, D the length of a code vector, K the number of codes. z are vectors from the encoder's grid, float32
-[B, 7, 7, D]; `...` stands for any leading dimensions.
+Part 6 is `docs/discrete.md`; the number of a blank is that of its section. B is the number of images in a
+batch, D the length of a code vector, K the number of codes. z is the encoder's grid of vectors, float32
+[B, 7, 7, D]; `...` is any number of leading dimensions.
 
 Papers: van den Oord, Vinyals & Kavukcuoglu, Neural Discrete Representation Learning (2017); Mentzer, Minnen,
 Agustsson & Tschannen, Finite Scalar Quantization: VQ-VAE Made Simple (2023).
@@ -67,5 +67,5 @@ class Codebook(nn.Module):
         """z, [B, ..., D], to (codes for the decoder [B, ..., D], indices [B, ...], loss [])."""
         indices = nearest_code(z, self.vectors)  # [B, ...]
         codes = self.vectors[indices]  # [B, ..., D]
-        codebook_loss, commitment_loss = codebook_losses(z, codes)
+        codebook_loss, commitment_loss = codebook_losses(z, codes)  # [], []
         return straight_through(z, codes), indices, codebook_loss + self.beta * commitment_loss

@@ -1,6 +1,6 @@
 """Finite scalar quantization: no codebook, each number of a vector is rounded to one of a few levels.
 
-The encoder gives each place of the grid D numbers (D is small, 2 to 6). Number i is bounded to an interval
+The encoder outputs D numbers (2 to 6) for each position of the grid. Number i is bounded to an interval
 and rounded to one of L_i integers (section 3.1); the code vector is one of K = L_1 * ... * L_D points of a
 regular grid. Nothing is learned but encoder and decoder: there is no codebook that could collapse and no
 loss beside the reconstruction's.

@@ -1,4 +1,4 @@
-"""A VAE with discrete codes, behind the interface of the lab's models.
+"""A VAE with discrete codes, with the interface of the lab's models.
 
 The encoder and the decoder are the convolutions of `model.py`, without its dense layers: the code keeps the
 grid of patches, 7 x 7 on MNIST, and has one index for each patch. What the lab calls the code of an image,
@@ -58,8 +58,8 @@ class GridDecoder(nn.Module):
         self.image_shape = image_shape
         self.head = nn.Linear(code_dim, channels)
         if image_shape[0] == 1:
-            # Grey sets are mostly black. From 1/2 a pixel's way to black takes the sigmoid so far that its
-            # gradient vanishes before the codes say anything; sigmoid(-2) = 0.12 is near the mean pixel.
+            # Grey images are mostly black. If all pixels start at 1/2, training first saturates the sigmoid:
+            # its gradient vanishes before the codes are informative. sigmoid(-2) = 0.12 is near the mean.
             nn.init.constant_(self.conv[-2].bias, -2.0)
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -119,11 +119,11 @@ class DiscreteVAE(nn.Module):
         quantizer: str = "vq",
         num_codes: int = 512,
         levels: str = "",
-        channels: int = 32,
+        channels: int = 64,
         activation: str = "silu",
         image_shape: Shape = MNIST_SHAPE,
         num_classes: int = 1,
-        prior_width: int = 32,
+        prior_width: int = 64,
         prior_layers: int = 2,
         prior_share: float = 0.4,
         temperature: float = 1.0,
@@ -180,14 +180,14 @@ class DiscreteVAE(nn.Module):
         if self.stage == PRIOR:
             return self.prior_loss(x, labels, var)
         recon, quantized = self.reconstruct(x)
-        recon_term = (x - recon).square().flatten(1).sum(dim=1).mean() / (2 * var)
-        kl_term = recon_term.new_tensor(self.latent_dim * math.log(self.quantizer.num_codes))
+        recon_term = (x - recon).square().flatten(1).sum(dim=1).mean() / (2 * var)  # []
+        kl_term = recon_term.new_tensor(self.latent_dim * math.log(self.quantizer.num_codes))  # []
         return recon_term + kl_term + quantized.loss, recon_term, kl_term
 
-    # --- Parts of it ---
+    # --- Reconstruction, indices, the prior's loss ---
 
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Quantized]:
-        """Images [B, 28, 28] to (recon [B, 28, 28], what the quantizer returned)."""
+        """Images [B, 28, 28] to (recon [B, 28, 28], the output of the quantizer)."""
         quantized = self.quantizer(self.encoder(x))  # codes [B, 7, 7, D]
         return self.decoder(quantized.codes), quantized
 

@@ -25,9 +25,9 @@ SAMPLE_BATCH = 1000  # grids sampled together, which bounds the memory of the ca
 
 
 class KeyValueCache:
-    """The keys and values of one layer for the places sampled so far.
+    """The keys and values of one layer for the positions sampled so far.
 
-    With them a new place costs the work of one place instead of that of all places before it.
+    With the cache, only the next position is computed in each step, not all positions before it again.
     """
 
     def __init__(self, shape: tuple[int, int, int, int], device: torch.device) -> None:
@@ -43,7 +43,7 @@ class KeyValueCache:
 
 
 class Block(nn.Module):
-    """Causal self-attention, then an MLP; each is added to its input and sees it through a layer norm."""
+    """A pre-norm transformer block: causal self-attention, then an MLP, each with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Block(nn.Module):
         return h + self.mlp(self.mlp_norm(h))  # [B, n, width]
 
     def attend(self, h: Tensor, cache: KeyValueCache | None) -> Tensor:
-        """Each place attends to itself and to the places before it. [B, n, width] to [B, n, width]."""
+        """Causal attention: each position to itself and those before it. [B, n, width] to [B, n, width]."""
         batch, n, width = h.shape
         qkv = self.qkv(h).reshape(batch, n, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, heads, n, width / heads] each
@@ -88,7 +88,7 @@ class CodePrior(nn.Module):
             raise ValueError(f"the width of the prior must be a multiple of {heads}, got {width}")
         self.num_codes, self.length = num_codes, length
         self.cache_shape = (heads, length, width // heads)
-        self.embed = nn.Embedding(num_codes + 1, width)  # the last row stands before the first index
+        self.embed = nn.Embedding(num_codes + 1, width)  # the last row is the start token
         self.places = nn.Embedding(length, width)
         self.classes = nn.Embedding(num_classes, width)
         for table in (self.embed, self.places, self.classes):
@@ -145,7 +145,7 @@ class CodePrior(nn.Module):
             for block, cache in zip(self.blocks, caches, strict=True):
                 h = block(h, cache)  # [B, 1, width]
             logits = self.head(self.norm(h[:, 0])).float()  # [B, num_codes]
-            # Inverse transform sampling: one uniform number an index.
+            # Inverse transform sampling: one uniform number for each index.
             cdf = (logits / temperature).softmax(dim=1).cumsum(dim=1)  # [B, num_codes]
             below = uniform[:, place, None] * cdf[:, -1:]  # [B, 1]; the last entry is 1 up to rounding
             previous = torch.searchsorted(cdf, below, right=True).clamp(max=self.num_codes - 1)  # [B, 1]

@@ -1,4 +1,4 @@
-"""What the two quantizers have in common: their interface, the straight-through gradient, code usage.
+"""The interface of the two quantizers, the straight-through gradient, and measures of code usage.
 
 A quantizer replaces each vector of the encoder's grid by one of K code vectors. The number of that code
 vector, its index, is what is stored: an integer from 0 to K - 1. D is the length of a code vector; `...` is
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 
 class Quantized(NamedTuple):
-    """What quantizing vectors z, [B, ..., D], returns."""
+    """The output of a quantizer for vectors z, [B, ..., D]."""
 
     codes: Tensor  # [B, ..., D], the chosen code vectors; their gradient is passed on to z
     indices: Tensor  # int64 [B, ...], in [0, K)
-    loss: Tensor  # [], what to add to the training loss
+    loss: Tensor  # [], added to the training loss
 
 
 class Quantizer(nn.Module):
@@ -57,5 +57,5 @@ def code_frequencies(indices: Tensor, num_codes: int) -> Tensor:
 
 
 def perplexity(frequencies: Tensor) -> float:
-    """exp of the entropy of frequencies, [K]: from 1 (one code is used) to K (all are used alike)."""
+    """exp of the entropy of frequencies, [K]: from 1 (one code is used) to K (all are used equally often)."""
     return torch.special.entr(frequencies).sum().exp().item()

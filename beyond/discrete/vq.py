@@ -95,14 +95,14 @@ class VectorQuantizer(Quantizer):
     def restart(self, z: Tensor) -> None:
         """Replace each code whose count is too low by a random vector of the batch z, [N, D].
 
-        At the first step this also moves all codes that no vector chose to where the encoder's vectors are.
-        Without a branch on the counts, which would make a GPU wait.
+        In the first step this also replaces all codes that no vector chose. There is no `if` on the counts,
+        since it would wait for the GPU.
         """
-        least = self.restart_below * self.counts.mean()  # []
-        dead = self.counts < least  # [K]
+        min_count = self.restart_below * self.counts.mean()  # []
+        dead = self.counts < min_count  # [K]
         drawn = z[torch.randint(len(z), (self.num_codes,), device=z.device)]  # [K, D]
         if dist.is_available() and dist.is_initialized():  # the same code vectors in all processes
             dist.broadcast(drawn, src=0)
         self.codebook.copy_(torch.where(dead[:, None], drawn, self.codebook))
-        self.sums.copy_(torch.where(dead[:, None], least * drawn, self.sums))
-        self.counts.copy_(torch.where(dead, least, self.counts))
+        self.sums.copy_(torch.where(dead[:, None], min_count * drawn, self.sums))
+        self.counts.copy_(torch.where(dead, min_count, self.counts))

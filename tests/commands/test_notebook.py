@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -69,14 +70,29 @@ def pixels(file: Path | io.BytesIO) -> np.ndarray:
 # --- As it is committed -------------------------------------------------------------------------
 
 
-def test_it_is_valid_and_holds_no_outputs() -> None:
-    notebook = read()
+@pytest.mark.parametrize("path", sorted(NOTEBOOK.parent.glob("lab*.ipynb")), ids=lambda path: path.name)
+def test_it_is_valid_and_holds_no_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, nbformat.NO_CONVERT)
     nbformat.validate(notebook)
     assert len(code_cells(notebook)) > 15
     for cell in code_cells(notebook).values():
         assert (cell.outputs, cell.execution_count) == ([], None), cell.id
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
-    assert re.fullmatch(SETTINGS, code_cells(notebook)["settings"].source)
+    if path == NOTEBOOK:
+        assert re.fullmatch(SETTINGS, code_cells(notebook)["settings"].source)
+
+
+def test_a_translation_has_the_same_code() -> None:
+    """The cells of a translated notebook differ in comments, printed texts and the language they set."""
+    own, translation = read(), nbformat.read(NOTEBOOK.with_name("lab.zh.ipynb"), nbformat.NO_CONVERT)
+    assert [cell.id for cell in own.cells] == [cell.id for cell in translation.cells]
+    changed = {}
+    for name, cell in code_cells(own).items():
+        lines = zip_longest(cell.source.split("\n"), code_cells(translation)[name].source.split("\n"))
+        if found := [line for pair in lines if len(set(pair)) > 1 for line in pair]:
+            changed[name] = found
+    assert changed.keys() == {"settings", "lab", "walk"}
+    assert 'os.environ["VAE_LAB_LANG"] = "zh"' in changed["lab"]
 
 
 def test_it_has_no_logic_of_its_own() -> None:

@@ -17,7 +17,7 @@ import torch
 from conftest import REPO, fail, run_command, succeed
 from solutions import ANSWERS, BLOCKS, SOLVED, put_back
 
-from apps.student_version import blanks, build
+from apps.student_version import blanks, build, leaks
 from vaelab.cli import LabError
 
 BUILD = ("scripts/make_student_version.py", "--out")
@@ -114,7 +114,7 @@ def test_no_line_of_a_solution_is_left(student: Path) -> None:
     assert {"z=mu+std*eps", "recon=self.decode(z,labels)"} & lines == {"recon=self.decode(z,labels)"}
     lines.add("z=mu+std*eps")  # short, and all of a solution
     for name, path in files_of(student).items():
-        if path.suffix not in (".png", ".npz"):
+        if path.suffix not in (".png", ".npz", ".mo"):
             for line in path.read_text().splitlines():
                 assert not [solution for solution in lines if solution in "".join(line.split())], (name, line)
 
@@ -150,6 +150,7 @@ def test_staff_files_stay_out(student: Path) -> None:
     kept_back = ["benchmarks", ".ci", "beyond", "autograde.py", "explore.py", "sweep.py"]
     kept_back += [f"apps/{name}" for name in ("autograde", "explore", "student_version", "sweep")]
     kept_back += ["tests/isolation", "tests/commands", "tests/hostile.py", "vaelab/sweep_results.py"]
+    kept_back += ["vaelab/metrics/likelihood.py", "scripts/staff.sh", "scripts/gradescope.py"]
     assert [name for name in kept_back if not (REPO / name).exists()] == [], "renamed: keep it back too"
     assert [name for name in names if name.startswith(tuple(kept_back))] == []
     assert {name for name in names if name.startswith("tests/")} == {
@@ -158,7 +159,13 @@ def test_staff_files_stay_out(student: Path) -> None:
         "tests/unit/test_submission.py",
     }
     docs = {name for name in names if name.startswith("docs/")}
-    assert all(re.match(r"docs/(handout(\.zh)?\.md|figures/.*png|gallery/.*)$", name) for name in docs), docs
+    assert all(
+        re.match(
+            r"docs/((handout|answers|code_tour)(\.zh)?\.(md|tex)|figures/.*(png|csv)|figures/ideas.py|gallery/.*)$",
+            name,
+        )
+        for name in docs
+    ), docs
     for name in ("docs/handout.md", "docs/handout.zh.md"):
         assert (name in docs) == (REPO / name).exists()
     assert not [name for name in names if name.endswith((".npz", ".pt", ".gz"))]
@@ -289,6 +296,74 @@ def test_a_solution_in_another_file_is_refused(tmp_path: Path) -> None:
     build.check_no_solution(tmp_path, SOLVED)
 
 
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        ("s = (lv / 2).exp()", "2.2.4"),
+        ("s = np.exp(lv * 0.5)", "2.2.4"),
+        ("def noise(lv):\n    return lv.div(2).exp()", "2.2.4"),
+        ("k = (m**2 + torch.exp(l) - l - 1).sum(1) / 2", "2.3"),
+        ("k = -l + l.exp() + m * m - 1", "2.3"),
+        ("e = ((a - b) ** 2).flatten(1).sum(dim=1)", "2.3"),
+        ("e = torch.square(y - x).flatten(1).mean(1)", "2.3"),
+    ],
+)
+def test_a_piece_of_a_solution_in_other_words_is_refused(tmp_path: Path, code: str, number: str) -> None:
+    (tmp_path / "a.py").write_text(f"import torch\n\n{code}\n")
+    with pytest.raises(LabError, match=rf"a\.py line [34] computes a piece of SOLUTION {re.escape(number)}"):
+        leaks.check_no_piece(tmp_path, SOLVED)
+    (tmp_path / "a.py").rename(tmp_path / "a.txt")
+    (tmp_path / "a.md").write_text(f"Words.\n\n```python\n{code}\n```\n")
+    with pytest.raises(LabError, match=rf"a\.md line [45] computes a piece of SOLUTION {re.escape(number)}"):
+        leaks.check_no_piece(tmp_path, SOLVED)
+    (tmp_path / "a.md").write_text("```python\nx = (a + b).exp() / 2\ny = (a - b).square().mean()\n```\n")
+    leaks.check_no_piece(tmp_path, SOLVED)
+
+
+SHIPPED_FUNCTIONS = """
+import importlib, inspect, json, pathlib, sys
+import torch
+torch.manual_seed(0)
+mu, logvar = torch.randn(2, 4, 3)
+recon, x = torch.rand(2, 4, 28, 28)
+q = torch.distributions.Normal(mu, logvar.exp().sqrt())
+kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1)  # [4]
+error = (recon - x).square().sum((1, 2))  # [4]
+found = []
+for path in [*pathlib.Path("vaelab").rglob("*.py"), *pathlib.Path().glob("*.py")]:
+    name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    if name in ("submission", "playground"): continue
+    for key, function in list(vars(importlib.import_module(name)).items()):
+        if not inspect.isfunction(function) or function.__module__ != name: continue
+        for arguments, wanted in (((mu, logvar), kl), ((recon, x), error), ((recon, x, 1.0), error)):
+            inputs = [a.clone().requires_grad_() if torch.is_tensor(a) else a for a in arguments]
+            try: value = function(*inputs)
+            except BaseException: continue
+            for each in value if isinstance(value, tuple) else (value,):
+                if not torch.is_tensor(each) or not each.requires_grad: continue
+                each = each.detach().flatten(1).sum(1) if each.ndim > 1 else each.detach()
+                if each.ndim == 1 and len(each) == 4 or each.ndim == 0:
+                    ratio = each / (wanted if each.ndim else wanted.mean())
+                    if each.ndim and (ratio / ratio[0] - 1).abs().max() < 1e-3: found.append(f"{name}.{key}")
+                    if not each.ndim and min((ratio * c - 1).abs().item() for c in (1, 2, .5, 784, 4)) < 1e-3:
+                        found.append(f"{name}.{key}")
+print(json.dumps(sorted(set(found))))
+"""
+
+
+def test_no_shipped_function_computes_an_answer_with_a_gradient(student: Path) -> None:
+    """None of mu and logvar gives a multiple of the KL term, none of two images a multiple of the other."""
+    run = {"cwd": student, "capture_output": True, "text": True, "check": True}
+    result = subprocess.run([sys.executable, "-c", SHIPPED_FUNCTIONS], **run)
+    assert json.loads(result.stdout.splitlines()[-1]) == []
+    leak = "import torch\n\n\ndef f(a, b):\n    d = a - b\n    return (d * d).flatten(1).mean(1)\n"
+    copy = student.with_name("with-a-leak")
+    shutil.copytree(student, copy)
+    (copy / "vaelab/leak.py").write_text(leak)
+    result = subprocess.run([sys.executable, "-c", SHIPPED_FUNCTIONS], **run | {"cwd": copy})
+    assert json.loads(result.stdout.splitlines()[-1]) == ["vaelab.leak.f"]
+
+
 def test_where_it_may_be_written(student: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/essay.txt").write_text("a term's work")
@@ -338,3 +413,13 @@ def test_data_is_handed_out_without_the_test_split(tmp_path: Path) -> None:
     assert "dataset/digits/train.npz" in json.loads((tmp_path / "student/manifest.json").read_text())["files"]
     out = succeed("data_utils.py", "--dataset", "digits", cwd=tmp_path / "student", repo=tmp_path / "student")
     assert re.findall(r"^(train|valid|test)", out, re.MULTILINE) == ["train", "valid"]
+
+
+def test_the_chinese_version_points_to_the_chinese_handout(tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    printed = succeed("scripts/make_student_version.py", "--out", out, "--lang", "zh", cwd=tmp_path)
+    assert "submission.py 有 8 个填空" in printed
+    text = (out / "submission.py").read_text(encoding="utf-8")
+    assert text.count("# TODO ") == text.count("docs/handout.zh.md") // 2 == 8
+    assert 'raise NotImplementedError("2.2.1 网络层：见 docs/handout.zh.md 第 2.2.1 节")' in text
+    assert {"locale/zh/LC_MESSAGES/vaelab.mo", "notebooks/lab.zh.ipynb"} <= files_of(out).keys()

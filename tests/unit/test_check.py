@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import REPO, copy_lab, run_command
+from conftest import REPO, chinese, copy_lab, run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import ANSWERS, SOLVED, put_back
@@ -50,6 +50,8 @@ def failure(text: str) -> tuple[str, str]:
     """The check that fails, as `part title`, and the name of the mistake."""
     *_, (check, error) = run_checks(under_test(text))
     assert error is not None, "every check passed"
+    with chinese():
+        assert re.search("[\u4e00-\u9fff]", explain(error, REPO)[1])
     return f"{check.part} {check.title}", explain(error, REPO)[0]
 
 
@@ -146,7 +148,8 @@ PLANTED = [
         ALSO + "logvar = nn.functional.softplus(logvar)": "logvar is never negative",
         SPLIT.replace("(x)", "(x.reshape(784, -1).T)"): "mixes the images of a batch",
         "mu, logvar = nn.Linear(28, 12)(x.flatten(0, 1)).chunk(2, 1)": "mu: wrong flatten",
-        "mu, logvar = nn.Linear(784, 12)(x.flatten(0, 1)).chunk(2, 1)": "wrong flatten, or",
+        "mu, logvar = nn.Linear(784, 12)(x.flatten(0, 1)).chunk(2, 1)": "wrong flatten: rows",
+        "mu, logvar = nn.Linear(400, 12)(x.flatten(1)).chunk(2, 1)": "a layer of the wrong width",
         ALSO + "mu, logvar = mu.double(), logvar.double()": "mu: wrong dtype, torch.float64",
         ALSO + "mu = mu + torch.randn_like(mu)": "encode is random",
     }),
@@ -228,8 +231,12 @@ PLANTED = [
         SPLIT.replace("(x)", "(x).detach()"): "no gradient reaches encoder",
     }),
     ("3.2", GEN_ENCODE, {
+        "self.encoder(x)": "the label's vector is not passed to this layer",
         "self.encoder(x, 0 * self.encoder_labels(labels))": "the encoder ignores the labels",
         GEN_ENCODE.replace("(labels)", "(labels.flip(0))"): "the encoder uses another image's label",
+    }),
+    ("3.2", "hidden_dim, cond_dim=label_dim, **layers", {
+        "hidden_dim, **layers": "the label's vector is one input too many for this layer",
     }),
     ("3.3", GEN_DECODE, {
         "return self.decoder(z, torch.zeros(len(z), 16))": "the decoder ignores the labels",
@@ -269,6 +276,38 @@ def test_a_planted_mistake_is_named(change: tuple[str, str], part: str, name: st
     assert name in said
     rest = said.replace(name, "")
     assert [other for _, _, other in MISTAKES if other in rest] == [], "the message names another mistake too"
+
+
+def test_an_error_inside_a_layer_is_placed_in_submission_py() -> None:
+    """The mistake is in the line of submission.py that calls the layers of model.py."""
+    text = plant((GEN_ENCODE, "self.encoder(x)"))
+    module = ModuleType("planted")
+    exec(compile(text, str(REPO / "submission.py"), "exec"), module.__dict__)
+    *_, (_, error) = run_checks(SubmissionUnderTest(module, digits()))
+    lines = [i for i, code in enumerate(text.splitlines(), start=1) if "self.encoder(x).chunk" in code]
+    _, hint = explain(error, REPO)
+    numbers = "A linear layer expects [B, 800]; its input is [5, 784]"
+    assert hint.startswith(f"submission.py line {lines[-1]}: {numbers}")
+    assert "16 fewer, which is the width of the label's vector" in hint
+
+
+def test_shapes_are_shown_with_names() -> None:
+    text = plant((SPLIT, "mu = logvar = self.encoder(x)"))
+    *_, (_, error) = run_checks(under_test(text))
+    assert error.hint.startswith("Expected [B, d], B = 5, d = 6; got [5, 12].")
+
+
+def test_hints_end_with_one_mark() -> None:
+    factors = [kl_factors(case) for case in loss_cases()]
+    for first, second in (("KL summed over the batch", "KL missing one half"), ("KL times var",) * 2):
+        values = []
+        for case, factor in zip(loss_cases(), factors, strict=True):
+            right = next(kl_formulas(case))[2].sum(dim=1).mean().item()
+            values.append(right * factor[first][0] * (factor[second][0] if second != first else 1))
+        with pytest.raises(CheckFailed) as caught:
+            check_term("KL", values)
+        assert re.search(r"[?.]$", caught.value.hint)
+        assert not re.search(r"[?.][?.]|[a-z0-9] (Which|Compare|The) ", caught.value.hint), caught.value.hint
 
 
 def test_layers_that_pytorch_does_not_see_are_named() -> None:
@@ -351,18 +390,25 @@ def test_a_syntax_error_is_reported_with_its_line(folder: Path) -> None:
     assert "line 2 is not valid Python" in result.stdout
 
 
-def test_full_trains_scores_and_says_what_is_not_reached(folder: Path) -> None:
+def test_full_tells_a_low_score_from_a_slow_machine(folder: Path) -> None:
     (folder / "submission.py").write_text(OWN)
-    result = run_command("check.py", "--full", "--seconds", 2, "--dataset", "digits", cwd=folder, repo=folder)
+    full = ("check.py", "--full", "--dataset", "digits")
+    result = run_command(*full, "--steps", 20, cwd=folder, repo=folder)
     assert result.stderr == ""
     out = result.stdout
     assert "19 of 19 checks passed" in out
     for task, most in (("VAE0label", 10), ("Genwithlabel", 30)):
-        score = float(re.search(rf"{task}: ([\d.]+) of {most} after", out)[1])
-        expected = EXPECTED["digits"][task]
+        score = float(re.search(rf"{task}: ([\d.]+) of {most} on digits", out)[1])
         assert 0 < score <= most
-        assert (f"ok   4      {task}" in out) == (score >= expected)
+        assert (f"ok   4      {task}" in out) == (score >= EXPECTED[task])
+    assert "speed: 20 steps in " in out
     assert result.returncode == ("FAIL" in out)
+
+    result = run_command(*full, "--seconds", 1e-6, cwd=folder, repo=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Genwithlabel: too slow to judge: 0 of 800 steps in 0 s" in result.stdout
+    assert "FAIL" not in result.stdout
+    assert "layers, latent_dim" not in result.stdout, "a slow machine is not a fault of the layers"
 
 
 def test_a_changed_file_is_noted(folder: Path, capsys) -> None:

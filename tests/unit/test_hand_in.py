@@ -157,6 +157,12 @@ def test_without_submission_py_it_says_what_was_found(tmp_path: Path) -> None:
     assert staged(tmp_path / "none", tmp_path / "2")[0].describe() == "there is no submission.py"
 
 
+def test_an_unknown_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lab.rar").write_bytes(b"Rar!")
+    found, _ = staged({"lab.rar": tmp_path / "lab.rar"}, tmp_path / "to")
+    assert "of archives, only .zip, .tar, .tgz" in found.describe()
+
+
 def test_loose_files_are_a_hand_in(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "canvas", FILES)
     _, copied = staged({path.name: path for path in folder.iterdir()}, tmp_path / "to")

@@ -159,3 +159,16 @@ def test_help_and_a_misspelt_option_need_no_torch(command: str) -> None:
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["data_utils", "check", "train --task VAE0label", "grade"])
+def test_a_missing_package_is_one_line(command: str) -> None:
+    """As with an interpreter outside of the lab's environment."""
+    name, *rest = command.split()
+    start = f"sys.modules['numpy'] = sys.modules['torch'] = None; sys.argv = {[name, *rest]!r}; "
+    code = f"import runpy, sys; {start}runpy.run_path('{name}.py', run_name='__main__')"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"error: (numpy|torch) is not installed for \S+: activate .*\n", result.stderr)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaelab.checks.checks import Check
 from vaelab.checks.diagnosis import CheckFailed
+from vaelab.language import N_, Message
 
 SHAPE, K, D = (5, 3, 2), 11, 4  # of the grid of vectors [5, 3, 2, D], and the codebook [K, D]
 
@@ -25,13 +26,22 @@ def make_case() -> tuple[Tensor, Tensor]:
 
 def check_result(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """`value` must be a tensor of this shape and type."""
-    expected = f"Expected {dtype} {list(shape)}"
+    about = {"name": name, "dtype": dtype, "shape": list(shape)}
     if not isinstance(value, Tensor):
-        raise CheckFailed(f"{name} is not a tensor", f"{expected}, got {type(value).__name__}.")
+        raise CheckFailed(
+            "{name} is not a tensor",
+            "Expected {dtype} {shape}; got {got}.",
+            got=type(value).__name__,
+            **about,
+        )
     if value.shape != shape:
-        raise CheckFailed(f"{name}: wrong shape", f"{expected}, got {list(value.shape)}.")
+        raise CheckFailed(
+            "{name}: wrong shape", "Expected {dtype} {shape}; got {got}.", got=list(value.shape), **about
+        )
     if value.dtype != dtype:
-        raise CheckFailed(f"{name}: wrong dtype, {value.dtype}", f"{expected}.")
+        raise CheckFailed(
+            "{name}: wrong dtype", "Expected {dtype} {shape}; got {got}.", got=value.dtype, **about
+        )
 
 
 def name_mistake(mistakes: list[tuple[Callable[[], bool], str, str]]) -> None:
@@ -70,33 +80,35 @@ def nearest_value(discrete: ModuleType) -> None:
 
     if torch.equal(got, distances.argmin(dim=-1)):
         return
-    hint = "Expand ||z - e||^2 once more, term by term."
     name_mistake(
         [
             (
                 like(squares.expand_as(distances).argmin(dim=-1)),
-                "nearest_code: the distance lacks the cross term 2 z e",
-                f"Every vector chooses the same code, the shortest one. {hint}",
+                N_("nearest_code: the distance lacks the cross term 2 z e"),
+                N_(
+                    "Every vector chooses the same code, the shortest one. Expand ||z - e||^2 once more, term "
+                    "by term."
+                ),
             ),
             (
                 like((2 * products + squares).argmin(dim=-1)),
-                "nearest_code: the cross term has the wrong sign",
-                f"The chosen code is the nearest one to -z. {hint}",
+                N_("nearest_code: the cross term has the wrong sign"),
+                N_("The chosen code is the nearest one to -z. Expand ||z - e||^2 once more, term by term."),
             ),
             (
                 like((squares - products).argmin(dim=-1)),
-                "nearest_code: the cross term lacks its factor 2",
-                hint,
+                N_("nearest_code: the cross term lacks its factor 2"),
+                N_("Expand ||z - e||^2 once more, term by term."),
             ),
             (
                 like(products.argmax(dim=-1)),
-                "nearest_code: the code with the largest product z e is not the nearest one",
-                "Long code vectors have large products. Which term of ||z - e||^2 is missing?",
+                N_("nearest_code: the code with the largest product z e is not the nearest one"),
+                N_("Long code vectors have large products. Which term of ||z - e||^2 is missing?"),
             ),
             (
                 like(distances.argmax(dim=-1)),
-                "nearest_code: the farthest code is chosen",
-                "argmin or argmax?",
+                N_("nearest_code: the farthest code is chosen"),
+                N_("argmin or argmax?"),
             ),
         ]
     )
@@ -119,13 +131,13 @@ def through_value(discrete: ModuleType) -> None:
         [
             (
                 lambda: torch.allclose(got, z),
-                "straight_through: its value is z, not the code vectors",
-                "The decoder must get the code vectors, since only their indices are stored.",
+                N_("straight_through: its value is z, not the code vectors"),
+                N_("The decoder must get the code vectors, since only their indices are stored."),
             ),
             (
                 lambda: not torch.allclose(got, codes, atol=1e-5),
-                "straight_through: its value is not that of the code vectors",
-                "Leave sg away in (6.5): what remains?",
+                N_("straight_through: its value is not that of the code vectors"),
+                N_("Leave sg away in (6.5): what remains?"),
             ),
         ]
     )
@@ -146,24 +158,26 @@ def through_gradient(discrete: ModuleType) -> None:
         [
             (
                 lambda: not of_z.any() and torch.allclose(of_codes, weights),
-                "straight_through: the gradient is not passed on to z",
-                "The gradient goes to the code vectors, and the encoder never learns. Which of the two terms "
-                "of (6.5) has the stop-gradient?",
+                N_("straight_through: the gradient is not passed on to z"),
+                N_(
+                    "The gradient goes to the code vectors, and the encoder never learns. Which of the two "
+                    "terms of (6.5) has the stop-gradient?"
+                ),
             ),
             (
                 lambda: not of_z.any(),
-                "straight_through: no gradient reaches z",
-                "The encoder never learns. Which term of (6.5) has no sg?",
+                N_("straight_through: no gradient reaches z"),
+                N_("The encoder never learns. Which term of (6.5) has no sg?"),
             ),
             (
                 lambda: of_codes.any(),
-                "straight_through: stop-gradient missing, the gradient reaches the code vectors as well",
-                "The codebook is trained by its own loss only. What does (6.5) say about e?",
+                N_("straight_through: stop-gradient missing, the gradient reaches the code vectors as well"),
+                N_("The codebook is trained by its own loss only. What does (6.5) say about e?"),
             ),
             (
                 lambda: not torch.allclose(of_z, weights),
-                "straight_through: the gradient of z is not that of the result",
-                "The derivative of (6.5) by z is the identity.",
+                N_("straight_through: the gradient of z is not that of the result"),
+                N_("The derivative of (6.5) by z is the identity."),
             ),
         ]
     )
@@ -186,22 +200,32 @@ def losses_value(discrete: ModuleType) -> None:
     expected = square.flatten(1).sum(dim=1).mean()
     for loss, name in zip(output, ("codebook_loss", "commitment_loss"), strict=True):
         if isinstance(loss, Tensor) and loss.shape == SHAPE[:1]:
-            raise CheckFailed(f"{name} has one number for each image", "Take the mean over the batch.")
+            raise CheckFailed(
+                "{name} has one number for each image", "Take the mean over the batch.", name=name
+            )
         check_result(name, loss, (), torch.float32)
-        hint = "Sum over the grid and over D, mean over the batch."
         for wrong, mistake in (
-            (square.mean(), "a mean over all numbers"),
-            (square.sum(), "a sum over the batch"),
-            (square.sum(dim=-1).mean(), "a mean over the grid"),
-            (square.flatten(1).sum(dim=1).sqrt().mean(), "a norm, not its square"),
-            (expected / 4, "times beta"),
-            (expected / 2, "times 1/2"),
+            (square.mean(), N_("a mean over all numbers")),
+            (square.sum(), N_("a sum over the batch")),
+            (square.sum(dim=-1).mean(), N_("a mean over the grid")),
+            (square.flatten(1).sum(dim=1).sqrt().mean(), N_("a norm, not its square")),
+            (expected / 4, N_("times beta")),
+            (expected / 2, N_("times 1/2")),
         ):
             if torch.isclose(loss, wrong, rtol=1e-4):
-                raise CheckFailed(f"{name} is {mistake}", f"{hint} Beta comes in later.")
+                raise CheckFailed(
+                    "{name}: {mistake}",
+                    "Sum over the grid and over D, mean over the batch. Beta comes in later.",
+                    name=name,
+                    mistake=Message(mistake),
+                )
         if not torch.isclose(loss, expected, rtol=1e-4):
             raise CheckFailed(
-                f"{name} has the wrong value", f"Expected {expected:.4f}, got {loss:.4f}. {hint}"
+                "{name} has the wrong value",
+                "Expected {expected:.4f}; got {got:.4f}. Sum over the grid and over D, mean over the batch.",
+                name=name,
+                expected=expected.item(),
+                got=loss.item(),
             )
 
 
@@ -221,25 +245,29 @@ def losses_gradient(discrete: ModuleType) -> None:
         [
             (
                 lambda: book == (True, False) and commitment == (False, True),
-                "codebook_losses: the two losses are exchanged, commitment is on the wrong side",
-                "The codebook loss comes first, and moves the code vectors. The commitment loss moves the "
-                "encoder.",
+                N_("codebook_losses: the two losses are exchanged, commitment is on the wrong side"),
+                N_(
+                    "The codebook loss comes first, and moves the code vectors. The commitment loss moves "
+                    "the encoder."
+                ),
             ),
             (
                 lambda: all(book) or all(commitment),
-                "codebook_losses: stop-gradient missing",
-                "One of the losses moves the encoder and the codebook. Each of the two has one sg, on "
-                "different sides.",
+                N_("codebook_losses: stop-gradient missing"),
+                N_(
+                    "One of the losses moves the encoder and the codebook. Each of the two has one sg, on "
+                    "different sides."
+                ),
             ),
             (
                 lambda: book == commitment,
-                "codebook_losses: both losses have the stop-gradient on the same side",
-                "One of them moves the code vectors, the other one the encoder.",
+                N_("codebook_losses: both losses have the stop-gradient on the same side"),
+                N_("One of them moves the code vectors, the other one the encoder."),
             ),
             (
                 lambda: (book, commitment) != ((False, True), (True, False)),
-                "codebook_losses: a loss without gradient",
-                "Only one of the two sides of each difference is detached.",
+                N_("codebook_losses: a loss without gradient"),
+                N_("Only one of the two sides of each difference is detached."),
             ),
         ]
     )
@@ -260,24 +288,26 @@ def levels_value(discrete: ModuleType) -> None:
             [
                 (
                     lambda bounded=bounded, got=got: torch.allclose(got, bounded),
-                    "round_to_levels: not rounded",
-                    "The value of (6.9) is round(f(z)).",
+                    N_("round_to_levels: not rounded"),
+                    N_("The value of (6.9) is round(f(z))."),
                 ),
                 (
                     lambda half=half, got=got: torch.allclose(got, z.round().clamp(-half, half)),
-                    "round_to_levels: clamped, not bounded by tanh",
-                    "Beyond the clamp the gradient is zero, and such a number never comes back.",
+                    N_("round_to_levels: clamped, not bounded by tanh"),
+                    N_("Beyond the clamp the gradient is zero, and such a number never comes back."),
                 ),
                 (
                     lambda got=got, levels=levels: len(got.round().unique()) != levels,
-                    "round_to_levels: wrong number of levels",
-                    "Count the different values of round(f(z)) for z from -6 to 6: which factor does tanh "
-                    "have in (6.8)?",
+                    N_("round_to_levels: wrong number of levels"),
+                    N_(
+                        "Count the different values of round(f(z)) for z from -6 to 6: which factor does "
+                        "tanh have in (6.8)?"
+                    ),
                 ),
                 (
                     lambda bounded=bounded, got=got: not torch.allclose(got, bounded.round(), atol=1e-4),
-                    "round_to_levels: wrong values",
-                    "First (6.8), then round.",
+                    N_("round_to_levels: wrong values"),
+                    N_("First (6.8), then round."),
                 ),
             ]
         )
@@ -295,18 +325,18 @@ def levels_gradient(discrete: ModuleType) -> None:
         [
             (
                 lambda: not got.any(),
-                "round_to_levels: the gradient is not passed through the rounding",
-                "The derivative of round is zero almost everywhere. Blank 6.2 has the remedy.",
+                N_("round_to_levels: the gradient is not passed through the rounding"),
+                N_("The derivative of round is zero almost everywhere. Blank 6.2 has the remedy."),
             ),
             (
                 lambda: torch.allclose(got, torch.ones_like(got)),
-                "round_to_levels: the gradient passes tanh as well",
-                "Straight-through is for the rounding only: its first argument is f(z), not z.",
+                N_("round_to_levels: the gradient passes tanh as well"),
+                N_("Straight-through is for the rounding only: its first argument is f(z), not z."),
             ),
             (
                 lambda: not torch.allclose(got, expected, atol=1e-5),
-                "round_to_levels: wrong gradient",
-                "It is the derivative of (6.8).",
+                N_("round_to_levels: wrong gradient"),
+                N_("It is the derivative of (6.8)."),
             ),
         ]
     )

@@ -6,9 +6,12 @@ import re
 import traceback
 from pathlib import Path
 
-from vaelab.checks.diagnosis import CheckFailed
+from torch import Tensor, nn
 
-DEVICE_HINT = (
+from vaelab.checks.diagnosis import CheckFailed
+from vaelab.language import N_, _
+
+DEVICE_HINT = N_(
     "The trainer moves the model and the images to one device. A tensor that your code creates is on the CPU "
     "unless a device is given: which device does randn use, and which randn_like?"
 )
@@ -16,22 +19,81 @@ DEVICE_HINT = (
 ERRORS = [
     (
         r"shapes cannot be multiplied|size mismatch|Expected \d+D .* input",
-        "wrong flatten, or a layer of the wrong width",
-        "A linear layer expects [B, in_features]. Print the shape of its input. In GenModel: are both "
-        "networks created again, with room for the label?",
+        N_("wrong flatten, or a layer of the wrong width"),
+        N_("A linear layer expects [B, in_features]. Print the shape of its input."),
     ),
-    (r"same device|not on the expected device|CUDA|cuda|NVIDIA", "wrong device", DEVICE_HINT),
+    (r"same device|not on the expected device|CUDA|cuda|NVIDIA", N_("wrong device"), DEVICE_HINT),
     (
         r"same dtype|expected scalar type|expected .* dtype|Double and Float",
-        "wrong dtype",
-        "Weights and images are float32. NumPy's default is float64: which line created the other tensor?",
+        N_("wrong dtype"),
+        N_(
+            "Weights and images are float32. NumPy's default is float64: which line created the other tensor?"
+        ),
     ),
     (
         r"Module.__init__\(\) call",
-        "super().__init__() missing",
-        "A module keeps its layers in a dictionary that super().__init__() creates.",
+        N_("super().__init__() missing"),
+        N_("A module keeps its layers in a dictionary that super().__init__() creates."),
     ),
 ]
+
+
+def own_place(error: Exception, folder: Path) -> str:
+    """The last line of the submission that the error passed through, as 'submission.py line 12: '.
+
+    A line of submission.py goes before one of model.py: there the student decides what the layers are given.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != "<module>"]
+    for name in ("submission.py", "discrete.py", "model.py"):
+        own = [frame for frame in frames if Path(frame.filename) == folder / name]
+        if own:
+            return _("{file} line {line}: ", file=name, line=own[-1].lineno)
+    return ""
+
+
+def label_widths(error: Exception) -> set[int]:
+    """The possible sizes of a label's vector in the failing model; none where it has no labels."""
+    widths, has_labels = {10}, False  # 10: one-hot
+    for frame, _line in traceback.walk_tb(error.__traceback__):
+        has_labels |= isinstance(frame.f_locals.get("labels"), Tensor)
+        model = frame.f_locals.get("self")
+        if isinstance(model, nn.Module):
+            widths |= {part.embedding_dim for part in model.modules() if isinstance(part, nn.Embedding)}
+    return widths if has_labels else set()
+
+
+def explain_widths(error: Exception) -> tuple[str, str] | None:
+    """The mistake and a hint, for a linear layer whose input has the wrong width; None for other errors."""
+    match = re.search(r"\((\d+)x(\d+) and (\d+)x(\d+)\)", str(error))
+    if not match:
+        return None
+    rows, got, expected = (int(match[i]) for i in (1, 2, 3))
+    numbers = _(
+        "A linear layer expects [B, {expected}]; its input is [{rows}, {got}].",
+        expected=expected,
+        rows=rows,
+        got=got,
+    )
+    name = _("a layer of the wrong width")
+    hint = _("Print the shape before this line, and compare it with the layer's in_features.")
+    if abs(expected - got) in label_widths(error) and got < expected:
+        name = _("the label's vector is not passed to this layer")
+        hint = _(
+            "That is {difference} fewer, which is the width of the label's vector. Which line should pass "
+            "the label on, beside the image or the code?",
+            difference=expected - got,
+        )
+    elif abs(expected - got) in label_widths(error):
+        name = _("the label's vector is one input too many for this layer")
+        hint = _(
+            "That is {difference} more, which is the width of the label's vector. In GenModel, are both "
+            "networks created again, with room for the label?",
+            difference=got - expected,
+        )
+    elif got in (28, 1) or rows % 28 == 0:
+        name = _("wrong flatten: rows of pixels as images")
+        hint = _("Which axes of the images are flattened, and which one is kept?")
+    return name, f"{numbers} {hint}"
 
 
 def explain(error: Exception, folder: Path) -> tuple[str, str]:
@@ -43,20 +105,22 @@ def explain(error: Exception, folder: Path) -> tuple[str, str]:
         return error.name, error.hint
     if isinstance(error, NotImplementedError) and str(error)[:1].isdigit():
         return (
-            f"not filled in yet: {error}",
-            "Replace the line `raise NotImplementedError` by your code, then run this again.",
+            _("not filled in yet: {blank}", blank=error),
+            _("Replace the line `raise NotImplementedError` by your code, then run this again."),
         )
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno} is not valid Python: {error.msg}", str(error.text or "").strip()
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != "<module>"]
-    own_files = {folder / name for name in ("submission.py", "model.py", "discrete.py")}
-    own = [frame for frame in frames if Path(frame.filename) in own_files]
-    place = f"{Path(own[-1].filename).name} line {own[-1].lineno}: " if own else ""
-    text = (str(error).strip() or "no message").splitlines()[0]
+        name = _("line {line} is not valid Python: {reason}", line=error.lineno, reason=error.msg)
+        return name, str(error.text or "").strip()
+    if explained := explain_widths(error):
+        return explained[0], own_place(error, folder) + explained[1]
+    raised = where_and_what(error, folder)
     for pattern, name, hint in ERRORS:
         if re.search(pattern, str(error)):
-            return name, f"{place}{type(error).__name__}: {text.rstrip('.?!')}. {hint}"
-    return (
-        f"{place}{type(error).__name__}: {text}",
-        "Python or PyTorch raised this error while running your code.",
-    )
+            return _(name), _("{error}. {hint}", error=raised.rstrip(".?!"), hint=_(hint))
+    return raised, _("Python or PyTorch raised this error while running your code.")
+
+
+def where_and_what(error: Exception, folder: Path) -> str:
+    """An error of the submission's code: its place in submission.py or model.py, its type and its text."""
+    text = (str(error).strip() or _("no message")).splitlines()[0]
+    return own_place(error, folder) + _("{kind}: {text}", kind=type(error).__name__, text=text)

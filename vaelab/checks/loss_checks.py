@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaelab.checks.assertions import check_tensor, check_triple
-from vaelab.checks.diagnosis import CheckFailed, check_term, loss_cases
+from vaelab.checks.diagnosis import CheckFailed, LossCase, check_term, loss_cases
 from vaelab.checks.test_doubles import B, SubmissionUnderTest
+from vaelab.language import N_
 
 
 def loss_shape(tested: SubmissionUnderTest) -> None:
@@ -19,8 +20,9 @@ def loss_shape(tested: SubmissionUnderTest) -> None:
     for name, term in zip(("loss", "recon_term", "kl_term"), output, strict=True):
         if isinstance(term, Tensor) and tuple(term.shape) == (B,):
             raise CheckFailed(
-                f"{name} has one number for each image",
+                "{name} has one number for each image",
                 "Expected a single number, []: how are the images of a batch averaged?",
+                name=name,
             )
         check_tensor(name, term, (), finite=False)
     if not all(term.requires_grad for term in output):
@@ -32,14 +34,14 @@ def loss_shape(tested: SubmissionUnderTest) -> None:
 
 def loss_values(tested: SubmissionUnderTest) -> list[list[float]]:
     """(loss, recon_term, kl_term) for each of `loss_cases()`."""
-    return [[term.item() for term in tested.loss(*case)] for case in loss_cases()]
+    return [[term.item() for term in tested.loss(*case[:5])] for case in loss_cases()]
 
 
-def check_order(values: list[list[float]]) -> None:
-    """Raise CheckFailed if the reconstruction and KL terms are correct but swapped."""
+def check_order(values: list[list[float]], cases: list[LossCase] | None = None) -> None:
+    """Raise CheckFailed if the reconstruction and KL terms are swapped. values: see `check_sum`."""
     try:
-        check_term("KL", [value[1] for value in values])
-        check_term("reconstruction", [value[2] for value in values])
+        check_term("KL", [value[1] for value in values], cases)
+        check_term("reconstruction", [value[2] for value in values], cases)
     except CheckFailed:
         return
     raise CheckFailed(
@@ -62,19 +64,27 @@ def loss_recon(tested: SubmissionUnderTest) -> None:
 
 def loss_sum(tested: SubmissionUnderTest) -> None:
     """The loss must be the sum of its two terms."""
-    for loss, recon_term, kl_term in loss_values(tested):
+    check_sum(loss_values(tested))
+
+
+def check_sum(values: list[list[float]]) -> None:
+    """Raise CheckFailed if a loss is not the sum of its terms. values: (loss, recon_term, kl_term)s."""
+    for loss, recon_term, kl_term in values:
         for name, wrong in (
-            ("loss is the reconstruction term minus the KL term: wrong sign", recon_term - kl_term),
-            ("loss is the KL term minus the reconstruction term: wrong sign", kl_term - recon_term),
-            ("loss is the ELBO, not its negative: wrong sign", -recon_term - kl_term),
-            ("loss leaves out the KL term", recon_term),
-            ("loss leaves out the reconstruction term", kl_term),
+            (N_("loss is the reconstruction term minus the KL term: wrong sign"), recon_term - kl_term),
+            (N_("loss is the KL term minus the reconstruction term: wrong sign"), kl_term - recon_term),
+            (N_("loss is the ELBO, not its negative: wrong sign"), -recon_term - kl_term),
+            (N_("loss leaves out the KL term"), recon_term),
+            (N_("loss leaves out the reconstruction term"), kl_term),
         ):
             if abs(loss - wrong) < 1e-4 * abs(wrong):
                 raise CheckFailed(name, "The loss is minimised. Which of its two terms should become small?")
         if abs(loss - recon_term - kl_term) > 1e-4 * abs(loss):
             raise CheckFailed(
                 "loss is not the sum of its two terms",
-                f"The terms are {recon_term:.4f} and {kl_term:.4f}; loss is {loss:.4f}. Each term already "
+                "The terms are {recon_term:.4f} and {kl_term:.4f}; loss is {loss:.4f}. Each term already "
                 "includes its weight.",
+                recon_term=recon_term,
+                kl_term=kl_term,
+                loss=loss,
             )

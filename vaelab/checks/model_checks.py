@@ -18,8 +18,11 @@ from vaelab.checks.assertions import (
 from vaelab.checks.diagnosis import CheckFailed
 from vaelab.checks.explanation import DEVICE_HINT
 from vaelab.checks.test_doubles import LABELS, B, D, SubmissionUnderTest
+from vaelab.language import N_
 
 OVERFIT_STEPS, OVERFIT_MSE = 80, 0.01
+# The standard deviation of each latent in the check of the sampling: logvar is -4, -2, 0.5, 1.5, 2.5 and 3.
+NOISE_STD = torch.tensor([0.13534, 0.36788, 1.28403, 2.11700, 3.49034, 4.48169])
 
 # --- 2.2.1 to 2.2.3 The layers, encode and decode -----------------------------------------------
 
@@ -31,7 +34,7 @@ def layers(tested: SubmissionUnderTest) -> None:
 
 
 def encode(tested: SubmissionUnderTest) -> None:
-    """`encode` must return mu and logvar, which depend on their own image alone and can be negative."""
+    """`encode` must return mu and logvar, which depend only on their image and can be negative."""
     model, x = tested.model("VAE").eval(), tested.x[:B]
     mu, _ = check_encode(model, x, None)
     if not torch.equal(mu, model.encode(x)[0]):
@@ -52,10 +55,10 @@ def encode(tested: SubmissionUnderTest) -> None:
 
 
 def decode(tested: SubmissionUnderTest) -> None:
-    """`decode` must return images in [0, 1], which depend on their own code alone."""
+    """`decode` must return images in [0, 1], which depend only on their code."""
     model, z = tested.model("VAE").eval(), torch.randn(B, D)
     images = model.decode(z)
-    check_tensor("the output of decode", images, (B, 28, 28))
+    check_tensor(N_("the output of decode"), images, (B, 28, 28))
     check_range("decode", model.decode(1000 * torch.randn(64, D)))
     check_independent("decode", images, [model.decode(code) for code in z.split(1)])
     if torch.allclose(images[:1], images[1:], atol=1e-7):
@@ -70,7 +73,11 @@ def forward_eval(tested: SubmissionUnderTest) -> None:
     model, x = tested.model("VAE").eval(), tested.x[:B]
     output = model(x)
     check_triple("forward", output, "(recon, mu, logvar)", "tensors")
-    names = ("recon, the first output,", "mu, the second output,", "logvar, the third output,")
+    names = (
+        N_("recon, the first output,"),
+        N_("mu, the second output,"),
+        N_("logvar, the third output,"),
+    )
     for name, value, shape in zip(names, output, ((B, 28, 28), (B, D), (B, D)), strict=True):
         check_tensor(name, value, shape)
     mu, logvar = torch.randn(2, B, D)
@@ -123,7 +130,7 @@ def forward_pairs(tested: SubmissionUnderTest) -> None:
 def forward_train(tested: SubmissionUnderTest) -> None:
     """In train mode z must be sampled from N(mu, sigma^2)."""
     model = tested.model("VAE").train()
-    row = torch.tensor([-4.0, -2.0, 0.5, 1.5, 2.5, 3.0])  # logvar of each latent
+    row = NOISE_STD.square().log()  # logvar of each latent
     mu, logvar = torch.randn(2000, D), row.expand(2000, D)
     z = traced_forward(model, mu, logvar).z
     if torch.equal(z, mu):
@@ -133,15 +140,15 @@ def forward_train(tested: SubmissionUnderTest) -> None:
             "training images decode to digits.",
         )
     noise = (z - mu).detach()  # [2000, D]
-    check_noise_shape(noise, row)
-    check_noise_scale(noise.std(dim=0), row)
-    if (noise / row.div(2).exp()).mean(dim=0).abs().max() > 0.15:
+    check_noise_shape(noise)
+    check_noise_scale(noise.std(dim=0))
+    if (noise / NOISE_STD).mean(dim=0).abs().max() > 0.15:
         raise CheckFailed("the mean of the noise is not zero", "What is the mean of eps?")
 
 
-def check_noise_shape(noise: Tensor, row: Tensor) -> None:
+def check_noise_shape(noise: Tensor) -> None:
     """Raise CheckFailed if the noise, [N, D], is shared by images or latents, or is uniform."""
-    scaled = noise / row.div(2).exp()
+    scaled = noise / NOISE_STD
     if (noise.std(dim=0) < 1e-6).all():
         raise CheckFailed(
             "the same noise for every image", "Which shape must eps have so that every code has its own?"
@@ -154,21 +161,26 @@ def check_noise_shape(noise: Tensor, row: Tensor) -> None:
         raise CheckFailed("uniform noise (rand) instead of normal noise", "Which distribution does eps have?")
 
 
-def check_noise_scale(std: Tensor, row: Tensor) -> None:
-    """Raise CheckFailed if the noise has the wrong standard deviation. std, row (logvar): [D]."""
-    if torch.allclose(std, row.div(2).exp(), rtol=0.1):
+def check_noise_scale(std: Tensor) -> None:
+    """Raise CheckFailed if the noise has the wrong standard deviation. std: [D]."""
+    if torch.allclose(std, NOISE_STD, rtol=0.1):
         return
+    row = NOISE_STD.square().log()
     mistakes = {
-        "logvar used as std": row.abs(),
-        "logvar used as log sigma, not log sigma^2: the std of the noise is the variance": row.exp(),
-        "logvar used as variance": row.abs().sqrt(),
-        "the noise is not multiplied by sigma": torch.ones(D),
+        N_("logvar used as std"): row.abs(),
+        N_("logvar used as log sigma, not log sigma^2: the std of the noise is the variance"): row.exp(),
+        N_("logvar used as variance"): row.abs().sqrt(),
+        N_("the noise is not multiplied by sigma"): torch.ones(D),
     }
     found = [name for name, wrong in mistakes.items() if torch.allclose(std, wrong, rtol=0.1)]
     raise CheckFailed(
-        found[0] if found else "z has the wrong standard deviation",
-        f"For logvar = {row[0]:g} the noise in z has a standard deviation of {std[0]:.3f}, for logvar = "
-        f"{row[-1]:g} of {std[-1]:.3f}. logvar is log sigma^2: which sigma belongs to each of the two?",
+        (found or [N_("z has the wrong standard deviation")])[0],
+        "For logvar = {low:g} the noise in z has a standard deviation of {std_low:.3f}, for logvar = "
+        "{high:g} of {std_high:.3f}. logvar is log sigma^2: which sigma belongs to each of the two?",
+        low=row[0],
+        high=row[-1],
+        std_low=std[0],
+        std_high=std[-1],
     )
 
 
@@ -187,10 +199,14 @@ def gradient(tested: SubmissionUnderTest) -> None:
         if grad is None or not grad.abs().sum() > 0
     ]
     if missing:
+        text = N_("no gradient through the sampling to {name}")
+        if missing[1:]:
+            text = N_("no gradient through the sampling to mu and logvar")
         raise CheckFailed(
-            f"no gradient through the sampling to {' and '.join(missing)}",
-            "A random draw has no derivative: torch.normal and .sample() cut the gradient, and so do detach, "
-            "no_grad and NumPy. If the random numbers are drawn first, what is z a function of?",
+            text,
+            "A random draw has no derivative: torch.normal and .sample() cut the gradient, and so do "
+            "detach, no_grad and NumPy. If the random numbers are drawn first, what is z a function of?",
+            name=missing[0],
         )
 
 
@@ -215,10 +231,13 @@ def overfit(tested: SubmissionUnderTest) -> None:
         error = (model.eval()(tested.x)[0] - tested.x).square().mean().item()
     if not error < OVERFIT_MSE:
         raise CheckFailed(
-            f"the VAE can't overfit sixteen images: MSE {error:.3f}",
-            f"After {OVERFIT_STEPS} steps the MSE should be below {OVERFIT_MSE}. Is an activation missing "
+            "the VAE can't overfit sixteen images: MSE {error:.3f}",
+            "After {steps} steps the MSE should be below {limit}. Is an activation missing "
             "between two layers, or is there one after the last layer? Start from the layers of DemoVAE, "
             "unchanged.",
+            error=error,
+            steps=OVERFIT_STEPS,
+            limit=OVERFIT_MSE,
         )
 
 
@@ -235,7 +254,7 @@ def encode_labels(tested: SubmissionUnderTest) -> None:
     """The conditional `encode` must use the label of each image."""
     model, x = tested.model("GenModel").eval(), tested.x[:B]
     mu, _ = check_encode(model, x, LABELS)
-    check_labels("the encoder", lambda labels: model.encode(x, labels)[0])
+    check_labels(N_("the encoder"), lambda labels: model.encode(x, labels)[0])
     single = [model.encode(x[i : i + 1], LABELS[i : i + 1])[0] for i in range(B)]
     check_independent("encode", mu, single)
 
@@ -244,9 +263,9 @@ def decode_labels(tested: SubmissionUnderTest) -> None:
     """The conditional `decode` must use the label of each code."""
     model, z = tested.model("GenModel").eval(), torch.randn(B, D)
     images = model.decode(z, LABELS)
-    check_tensor("the output of decode", images, (B, 28, 28))
+    check_tensor(N_("the output of decode"), images, (B, 28, 28))
     check_range("decode", model.decode(1000 * torch.randn(64, D), torch.arange(64) % 10))
-    check_labels("the decoder", lambda labels: model.decode(z, labels))
+    check_labels(N_("the decoder"), lambda labels: model.decode(z, labels))
     check_independent("decode", images, [model.decode(z[i : i + 1], LABELS[i : i + 1]) for i in range(B)])
 
 
@@ -256,9 +275,10 @@ def forward_labels(tested: SubmissionUnderTest) -> None:
     for name, labels in zip(("encode", "decode"), trace.labels, strict=True):
         if labels is None or not torch.equal(labels, LABELS):
             raise CheckFailed(
-                f"forward doesn't pass the labels to {name}",
+                "forward doesn't pass the labels to {name}",
                 "GenModel inherits forward, and its encode and decode need the labels that forward is called "
                 "with.",
+                name=name,
             )
     check_every_weight(tested, "GenModel", LABELS)
 
@@ -267,7 +287,7 @@ def generate(tested: SubmissionUnderTest) -> None:
     """`generate` must return a new image in each call, of the label that was asked for."""
     model = tested.model("GenModel").eval()
     images = model.generate(LABELS)
-    check_tensor("the output of generate", images, (B, 28, 28))
+    check_tensor(N_("the output of generate"), images, (B, 28, 28))
     if torch.equal(images, model.generate(LABELS)):
         raise CheckFailed(
             "generate returns the same images in each call", "Which quantity in generate should be random?"
@@ -284,7 +304,7 @@ def generate(tested: SubmissionUnderTest) -> None:
         )
 
 
-# --- All of them --------------------------------------------------------------------------------
+# --- The device ---------------------------------------------------------------------------------
 
 
 def device(tested: SubmissionUnderTest) -> None:
@@ -302,6 +322,6 @@ def device(tested: SubmissionUnderTest) -> None:
         except (RuntimeError, NotImplementedError) as error:
             if "device" in str(error):
                 raise
-            continue  # the code reads values, which meta tensors don't have: this check can't judge it
+            continue  # the code needs values, which meta tensors don't have: it can't be checked in this way
         if any(value.device.type != "meta" for value in outputs):
             raise CheckFailed("wrong device: an output is on another device than the input", DEVICE_HINT)

@@ -37,10 +37,11 @@ class SubmissionUnderTest:
         model = from_submission(self.module, name)(latent_dim=latent_dim)
         if not isinstance(model, nn.Module) or not list(model.parameters()):
             raise CheckFailed(
-                f"{name} has no registered weights",
+                "{name} has no registered weights",
                 "PyTorch registers a layer when it is assigned to an attribute of the module, self.name = "
                 "layer. Layers inside a plain list or dictionary are not registered, so the optimizer does "
                 "not train them.",
+                name=name,
             )
         return model
 
@@ -83,8 +84,9 @@ def trace_forward(model: nn.Module, mu: Tensor, logvar: Tensor, labels: Tensor |
     for name in ("encode", "decode"):
         if name not in seen:
             raise CheckFailed(
-                f"forward doesn't call self.{name}",
+                "forward doesn't call self.{name}",
                 "GenModel inherits forward and overrides encode and decode: a forward that uses the layers "
                 "directly would never pass the labels to them.",
+                name=name,
             )
     return ForwardTrace(seen["z"], seen["images"], output, (seen["encode"], seen["decode"]))

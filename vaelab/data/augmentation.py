@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BINARIZE_SEED = 0  # of a validation or test set that is binarized once
+BINARIZE_SEED = 0  # for validation and test images, which are binarized only once
 
 
 def augment(x: Tensor, share: float) -> Tensor:
-    """About `share` of the images turned, sheared, stretched and bent a little, as handwriting varies.
+    """Randomly rotate, shear, stretch and deform a little about a fraction `share` of the images.
 
-    New variants of the training images keep a large model from learning those by heart. The bending is that
-    of Simard, Steinkraus & Platt, Best Practices for Convolutional Neural Networks (2003): a smooth field of
-    random shifts. x: [B, H, W] or [B, C, H, W]. Returns: the same shape.
+    This reduces the overfitting of large models. The elastic deformation, a smooth field of random shifts, is
+    that of Simard, Steinkraus & Platt, Best Practices for Convolutional Neural Networks (2003).
+    x: [B, H, W] or [B, C, H, W]. Returns: the same shape.
     """
     if share == 0:
         return x
@@ -28,16 +28,16 @@ def augment(x: Tensor, share: float) -> Tensor:
     grid = F.affine_grid(affine, images.shape, align_corners=False)  # [B, H, W, 2], the image being [-1, 1]^2
     shifts = 0.06 * torch.randn(batch, 2, 4, 4, device=device)
     shifts = F.interpolate(shifts, images.shape[2:], mode="bicubic", align_corners=True)  # [B, 2, H, W]
-    bent = F.grid_sample(images, grid + shifts.movedim(1, -1), align_corners=False).reshape(x.shape)
+    deformed = F.grid_sample(images, grid + shifts.movedim(1, -1), align_corners=False).reshape(x.shape)
     chosen = torch.rand(batch, device=device) < share
-    return torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), bent, x)
+    return torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), deformed, x)
 
 
 def binarize(x: Tensor, pixels: str, generator: torch.Generator | None = None) -> Tensor:
-    """Images in [0, 1] as a loss sees them. Returns: the same shape.
+    """The images, in [0, 1], that the loss is computed on. Returns: the same shape.
 
-    `grey`: as they are; `binarized`: each pixel 1 with the probability that is its grey value, else 0;
-    `threshold`: 1 where the grey value is above 1/2. generator: the random numbers of `binarized`.
+    pixels: `grey`, the images as they are; `binarized`, each pixel is 1 with a probability equal to its grey
+    value, else 0; `threshold`, 1 where the grey value is above 1/2. generator: of the random numbers.
     """
     if pixels == "binarized":
         return (torch.rand(x.shape, generator=generator, device=x.device) < x).float()

@@ -12,14 +12,14 @@ from vaelab.data.torchvision_sets import torchvision_class
 
 CIFAR10_SIZE = 32
 CIFAR10_FOLDER = "cifar-10-batches-py"  # the folder that torchvision unpacks
-CIFAR10_KEYS = ("train_images", "train_labels", "test_images", "test_labels")  # of an .npz with a part of it
+CIFAR10_KEYS = ("train_images", "train_labels", "test_images", "test_labels")  # the arrays in cifar10*.npz
 
 
 def read_cifar10(folder: Path) -> dict[str, Arrays]:
-    """CIFAR-10 from a file cifar10*.npz, which may contain a part of it, or as torchvision unpacks it.
+    """The three splits of CIFAR-10, from a file cifar10*.npz or from torchvision's cifar-10-batches-py/.
 
-    The .npz contains train_images, train_labels, test_images and test_labels, images as uint8 [N, 32, 32, 3].
-    Raises: LabError that names the fault.
+    The .npz contains train_images, train_labels, test_images and test_labels, images as uint8 [N, 32, 32, 3],
+    and may be a part of CIFAR-10. Raises: LabError if the data can't be read, or has other types or shapes.
     """
     files = sorted(folder.glob("cifar10*.npz"))
     path = files[0] if files else folder / CIFAR10_FOLDER
@@ -33,15 +33,23 @@ def read_cifar10(folder: Path) -> dict[str, Arrays]:
     except LabError:
         raise
     except Exception as error:  # damaged bytes can raise anything
-        raise LabError(f"can't read CIFAR-10 from {path} ({reason(error)}): fetch it again") from error
+        raise LabError(
+            "can't read CIFAR-10 from {path} ({reason}): fetch it again", path=path, reason=reason(error)
+        ) from error
     splits = {}
     for name, images, labels in (("train", train, train_labels), ("test", test, test_labels)):
         labels = np.asarray(labels)
         expected = (len(labels), CIFAR10_SIZE, CIFAR10_SIZE, 3)
         if images.dtype != np.uint8 or images.shape != expected or len(images) < 5 or labels.max() > 9:
             raise LabError(
-                f"{path} should contain {name} images uint8 {list(expected)} and as many labels of 0 to 9, "
-                f"got {images.dtype} {list(images.shape)} and labels of up to {labels.max(initial=0)}"
+                "{path} should contain {name} images uint8 {expected} and as many labels of 0 to 9, got "
+                "{dtype} {shape} and labels of up to {label}",
+                path=path,
+                name=name,
+                expected=list(expected),
+                dtype=images.dtype,
+                shape=list(images.shape),
+                label=labels.max(initial=0),
             )
         splits[name] = np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.uint8)
     images, labels = splits["train"]

@@ -12,7 +12,7 @@ def embedded_digits() -> dict[str, Arrays]:
     """scikit-learn's 1,797 real handwritten digits, 8x8 resized to 28x28, split 5:1:1 with a fixed seed."""
     import torch
     import torch.nn.functional as F
-    from sklearn.datasets import load_digits  # here: it takes a second to import
+    from sklearn.datasets import load_digits  # imported here, since it takes a second
 
     digits = load_digits()
     small = torch.from_numpy(digits.images)[:, None] / 16  # [N, 1, 8, 8] in [0, 1]

@@ -1,4 +1,4 @@
-"""Downloads by torchvision, which knows the mirrors and checksums of its data sets."""
+"""Downloads by torchvision, which has lists of the mirrors and checksums of its data sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaelab.data.options import TORCHVISION
 from vaelab.data.torchvision_sets import layout, torchvision_class
 
 CONNECT_SECONDS = 5  # time limit for one mirror to answer
-STALL_SECONDS = 12  # a download without progress for so long is given up
+STALL_SECONDS = 12  # a download without progress for this time is stopped
 
 
 def download(dataset: str, folder: Path) -> Path:
@@ -32,16 +32,16 @@ def download(dataset: str, folder: Path) -> Path:
 
 
 def _fetch(dataset_class: type, folder: Path, dataset: str) -> None:
-    """Let torchvision download into `folder`, and give up when it stands still.
+    """Download into `folder` by torchvision; stop waiting if there is no progress for `STALL_SECONDS`.
 
-    It runs in a thread of its own because no time limit reaches into a name look-up that hangs.
+    The download runs in a thread of its own, since a DNS look-up can hang, and has no time limit.
     """
     failures: list[Exception] = []
 
     def fetch() -> None:
         try:
             dataset_class(folder, download=True)
-        except Exception as error:  # whatever it is, it is reported below
+        except Exception as error:  # any error; it is reported below
             failures.append(error)
 
     def fetched_bytes() -> int:
@@ -63,6 +63,12 @@ def _fetch(dataset_class: type, folder: Path, dataset: str) -> None:
     finally:
         socket.setdefaulttimeout(timeout_before)
     if thread.is_alive():
-        raise SourceUnavailableError(f"the download of {dataset} stood still for {STALL_SECONDS} s")
+        raise SourceUnavailableError(
+            "the download of {dataset} stood still for {seconds} s",
+            dataset=dataset,
+            seconds=STALL_SECONDS,
+        )
     for error in failures:
-        raise SourceUnavailableError(f"{dataset} can't be downloaded ({reason(error)})") from error
+        raise SourceUnavailableError(
+            "{dataset} can't be downloaded ({reason})", dataset=dataset, reason=reason(error)
+        ) from error

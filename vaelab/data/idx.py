@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaelab.cli import LabError
+from vaelab.cli import LabError, os_reason
 
 IMAGE_SIZE = 28
 IDX_PREFIXES = {"train": 60_000, "t10k": 10_000}  # the files' names, and their numbers of images
@@ -49,24 +49,38 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         if path.suffix == ".gz":
             data = gzip.decompress(data)
     except EOFError as error:
-        raise LabError(f"{path} is a truncated gzip file: fetch it again") from error
+        raise LabError("{path} is a truncated gzip file: fetch it again", path=path) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise LabError(f"{path} is not a whole gzip file ({error}): fetch it again") from error
+        raise LabError(
+            "{path} is not a whole gzip file ({error}): fetch it again", path=path, error=error
+        ) from error
     except OSError as error:
-        raise LabError(f"can't read {path}: {error.strerror}") from error
+        raise LabError("can't read {path}: {reason}", path=path, reason=os_reason(error)) from error
     header = 4 + 4 * ndim
     magic, expected = int.from_bytes(data[:4], "big"), 8 << 8 | ndim
     if len(data) < 4 or magic != expected:
         raise LabError(
-            f"{path} is not an idx file of {ndim} dimension(s): magic number {magic}, expected {expected}"
+            "{path} is not an idx file of {ndim} dimension(s): magic number {magic}, expected {expected}",
+            path=path,
+            ndim=ndim,
+            magic=magic,
+            expected=expected,
         )
     if len(data) < header:
-        raise LabError(f"{path} ends within its header: {len(data)} bytes, the header alone has {header}")
+        raise LabError(
+            "{path} ends within its header: {count} bytes, the header alone has {header}",
+            path=path,
+            count=len(data),
+            header=header,
+        )
     shape = struct.unpack(f">{ndim}I", data[4:header])
     if len(data) - header != math.prod(shape):
         raise LabError(
-            f"{path} has the wrong size: {len(data) - header:,} bytes of data, "
-            f"its header promises {' x '.join(map(str, shape))} = {math.prod(shape):,}"
+            "{path} has the wrong size: {bytes:,} bytes of data, its header promises {shape} = {product:,}",
+            path=path,
+            bytes=len(data) - header,
+            shape=" x ".join(map(str, shape)),
+            product=math.prod(shape),
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
@@ -82,31 +96,57 @@ def read_pair(folder: Path, prefix: str, dataset: str) -> Arrays:
     label_path = find_idx(folder, f"{prefix}-labels-idx1-ubyte")
     for path, name in ((image_path, "images-idx3-ubyte"), (label_path, "labels-idx1-ubyte")):
         if path is None:
-            raise LabError(f"{folder} has no {prefix}-{name}[.gz]: all four idx files are needed")
+            raise LabError(
+                "{folder} has no {prefix}-{name}[.gz]: all four idx files are needed",
+                folder=folder,
+                prefix=prefix,
+                name=name,
+            )
     images, labels = read_idx(image_path, 3), read_idx(label_path, 1)
     if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         raise LabError(
-            f"{image_path} contains images of {images.shape[1]} x {images.shape[2]}, expected 28 x 28"
+            "{path} contains images of {height} x {width}, expected 28 x 28",
+            path=image_path,
+            height=images.shape[1],
+            width=images.shape[2],
         )
     if len(images) != len(labels):
         raise LabError(
-            f"{image_path} contains {len(images):,} images, but {label_path} contains {len(labels):,} labels"
+            "{image_path} contains {images:,} images, but {label_path} contains {labels:,} labels",
+            image_path=image_path,
+            images=len(images),
+            label_path=label_path,
+            labels=len(labels),
         )
     if labels.size and labels.max() > 9:
-        raise LabError(f"{label_path} contains the label {labels.max()}: labels are 0 to 9")
+        raise LabError(
+            "{path} contains the label {label}: labels are 0 to 9",
+            path=label_path,
+            label=labels.max(),
+        )
     if len(images) != IDX_PREFIXES[prefix]:
-        raise LabError(f"{image_path} contains {len(images):,} images, expected {IDX_PREFIXES[prefix]:,}")
+        raise LabError(
+            "{path} contains {count:,} images, expected {expected:,}",
+            path=image_path,
+            count=len(images),
+            expected=IDX_PREFIXES[prefix],
+        )
     if dataset == "mnist":
         for path, array, md5 in zip(
             (image_path, label_path), (images, labels), MNIST_MD5[prefix], strict=True
         ):
             if idx_md5(array) != md5:
                 raise LabError(
-                    f"{path} is not MNIST's file (by its md5 checksum): fetch it again, "
-                    "or name its data set by --dataset"
+                    "{path} is not MNIST's file (by its md5 checksum): fetch it again, or name its data set "
+                    "by --dataset",
+                    path=path,
                 )
     elif idx_md5(images) == MNIST_MD5[prefix][0]:
-        raise LabError(f"{image_path} contains MNIST's images, not those of {dataset}: name another folder")
+        raise LabError(
+            "{path} contains MNIST's images, not those of {dataset}: name another folder",
+            path=image_path,
+            dataset=dataset,
+        )
     return images, labels
 
 

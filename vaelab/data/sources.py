@@ -8,16 +8,17 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from vaelab.cli import LabError
+from vaelab.cli import LabError, os_reason
 from vaelab.data.cifar10 import CIFAR10_FOLDER, read_cifar10
 from vaelab.data.download import download
 from vaelab.data.idx import IDX_PREFIXES, Arrays, find_idx, read_idx_folder
 from vaelab.data.options import ROOT
 from vaelab.data.torchvision_sets import layout, raw_folders
+from vaelab.language import Message
 
 
 def download_splits(dataset: str) -> dict[str, Arrays]:
-    """Download `dataset` and read its splits. `ROOT` must exist; a download that fails leaves nothing there.
+    """Download `dataset` and read its splits. `ROOT` must exist; a failed download leaves no files in it.
 
     Raises: SourceUnavailableError if it can't be downloaded.
     """
@@ -38,10 +39,10 @@ def contains(folder: Path, dataset: str) -> bool:
 
 
 def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
-    """The folder with the files of `dataset`, if there is one.
+    """The folder that contains the files of `dataset`; None if there is none.
 
-    A `data_dir` that the user names must contain them, directly or in torchvision's layout
-    (`MNIST/raw/`). Raises: LabError if it doesn't.
+    data_dir: the folder that the user has named, or None. Raises: LabError if it does not contain the files,
+    neither directly nor in torchvision's layout (`MNIST/raw/`).
     """
     inside = layout(dataset)
     folders = raw_folders(dataset)
@@ -49,15 +50,23 @@ def data_folder(dataset: str, data_dir: Path | None) -> Path | None:
         try:
             names = sorted(path.name for path in data_dir.iterdir())
         except OSError as error:
-            raise LabError(f"can't read the data folder {data_dir}: {error.strerror}") from error
+            raise LabError(
+                "can't read the data folder {data_dir}: {reason}", data_dir=data_dir, reason=os_reason(error)
+            ) from error
         folders = [data_dir, data_dir / inside]
     for folder in folders:
         if contains(folder, dataset):
             return folder
     if data_dir is not None:
-        found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "nothing"
-        files = (
-            f"{CIFAR10_FOLDER}/ or cifar10*.npz" if dataset == "cifar10" else "train-images-idx3-ubyte[.gz]"
+        found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        files = "train-images-idx3-ubyte[.gz]"
+        if dataset == "cifar10":
+            files = Message("{folder}/ or cifar10*.npz", folder=CIFAR10_FOLDER)
+        raise LabError(
+            "{data_dir} has no {files} and no {inside}/ with it (found: {found})",
+            data_dir=data_dir,
+            files=files,
+            inside=inside,
+            found=found or Message("nothing"),
         )
-        raise LabError(f"{data_dir} has no {files} and no {inside}/ with it (found: {found})")
     return None

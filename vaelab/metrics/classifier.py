@@ -23,6 +23,7 @@ from vaelab.checkpoint import save_tensors
 from vaelab.data.options import ROOT
 from vaelab.device import autocast, choose_precision
 from vaelab.files import lock
+from vaelab.language import _
 from vaelab.metrics.reconstruction import to_float
 
 EPOCHS = 4
@@ -30,11 +31,11 @@ BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
 MIN_STEPS = 300  # for data sets so small that EPOCHS passes are too few
 SHIFT = 2  # maximum shift of a training image, in pixels
-CHUNK = 1000
+CHUNK = 1000  # images classified at once
 
 
 class Classifier(nn.Module):
-    """A network from images to 128 features to the logits of ten classes."""
+    """A CNN from images to 128 features, and a linear layer from these to the logits of ten classes."""
 
     def __init__(self, channels: int = 1) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ def random_shift(x: Tensor) -> Tensor:
 
 
 def train_classifier(train_set, seed: int = 0) -> Classifier:
-    """A classifier trained on `train_set`, in eval mode."""
+    """Train a classifier on `train_set`, an `MNISTDataset`. Returns: the model in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Classifier(channels=1 if train_set.images.ndim == 3 else train_set.images.shape[1])
@@ -89,8 +90,8 @@ def train_classifier(train_set, seed: int = 0) -> Classifier:
         )
         device = torch.device("cpu")
         precision = choose_precision("auto", device)
-        with tqdm(total=epochs * steps_per_epoch, desc="classifier", disable=None, unit="step") as bar:
-            for _ in range(epochs):
+        with tqdm(total=epochs * steps_per_epoch, desc=_("classifier"), disable=None, unit=_("step")) as bar:
+            for _epoch in range(epochs):
                 for batch in train_set.batches(BATCH_SIZE, torch.randperm(len(train_set))):
                     with autocast(precision, device):
                         logits = model(random_shift(batch.images))
@@ -105,9 +106,9 @@ def train_classifier(train_set, seed: int = 0) -> Classifier:
 
 
 def load_classifier(train_set) -> Classifier:
-    """The classifier of `train_set`, from its file or else newly trained and saved.
+    """The classifier of `train_set`: loaded from its file, or trained and saved if there is none.
 
-    A file that is damaged, or of other images, or of another version of this module, is replaced.
+    A file that is damaged, or made from other images or by another version of this module, is replaced.
     """
     source = hashlib.md5(train_set.images.numpy().tobytes() + train_set.labels.numpy().tobytes())
     source.update(Path(__file__).read_bytes())
@@ -127,7 +128,7 @@ def load_classifier(train_set) -> Classifier:
 
 @torch.no_grad()
 def classify(model: Classifier, images: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The predicted labels [N] and the features [N, 128] of images, uint8 [N, H, W]."""
+    """The predicted labels [N] and the features [N, 128] of images, uint8 [N, (C,) H, W]."""
     features = [model.features(to_float(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
     features = torch.cat(features)
     return model.head(features).argmax(dim=1), features

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from vaelab.cli import display_width, pad
+from vaelab.language import N_, _
 from vaelab.metrics.classifier import classify, load_classifier
 from vaelab.metrics.fid import frechet_distance
 from vaelab.metrics.memorization import mean_pairwise_distance, nearest_distance, probability_closer
@@ -18,7 +20,8 @@ QUANTILES = (0.01, 0.1, 0.5, 0.9)  # of the distances to the nearest training im
 def extended(outputs: Outputs, train_set) -> dict[str, Any]:
     """Metrics of the generated images that are not part of the score, each with its value for real images.
 
-    outputs: of a split that neither the model nor the classifier was trained on. train_set: `MNISTDataset`.
+    outputs: of a split that neither the model nor the classifier was trained on. train_set: the
+    `MNISTDataset` of the split `train`.
     """
     images, labels, recon, gen, _ = outputs
     train, classifier = train_set.images.numpy(), load_classifier(train_set)
@@ -61,22 +64,33 @@ def extended_table(values: dict[str, Any], split: str) -> str:
     keys = ("copy_distance", "copy_distance_real")
     distances = (" ".join(f"{distance:.2f}" for distance in values[key]) for key in keys)
     ratios = " ".join(f"{a / b:.2f}" if b else "-" for a, b in diversity)
-    rows = [
-        ("label accuracy by the classifier", "label_accuracy", ".2%"),
-        (f"classifier FID to {split}, N = {values['classifier_fid_n']:,}", "classifier_fid", ".3f"),
-    ]
-    lines = [f"  {'beyond the score':<44} {'generated':>10} {'real':>10}"]
+    fid = _("classifier FID to {split}, N = {n:,}", split=split, n=values["classifier_fid_n"])
+    rows = [(_("label accuracy by the classifier"), "label_accuracy", ".2%"), (fid, "classifier_fid", ".3f")]
+
+    def line(name: str, generated: str, real: str) -> str:
+        numbers = (" " * (10 - display_width(text)) + text for text in (generated, real))
+        return " ".join(["  " + pad(name, 44), *numbers])
+
+    lines = [line(_("beyond the score"), _("generated"), _("real"))]
     lines += [
-        f"  {name:<44} {values[key]:>10{form}} {values[key + '_real']:>10{form}}" for name, key, form in rows
+        line(name, f"{values[key]:{form}}", f"{values[key + '_real']:{form}}") for name, key, form in rows
     ]
     quantiles = ", ".join(f"{q:.0%}" for q in QUANTILES)
+    smooth = N_(
+        "the same, compared with reconstructions of real images, which are as smooth as generated ones:"
+    )
     lines += [
-        f"  mean distance within a class, generated / real, 0 to 9: {ratios}",
-        f"  distance to the nearest training image, {quantiles} quantiles:",
-        "    generated {}; real {}".format(*distances),
-        "  probability that a generated image is closer to a training image than a real image is:",
-        f"    {values['copy_probability']:.3f} (1/2: as close as real images; 1: copies)",
-        "  the same, compared with reconstructions of real images, which are as smooth as generated ones:",
+        "  " + _("mean distance within a class, generated / real, 0 to 9: {ratios}", ratios=ratios),
+        "  " + _("distance to the nearest training image, {quantiles} quantiles:", quantiles=quantiles),
+        "    "
+        + _("generated {generated}; real {real}", **dict(zip(("generated", "real"), distances, strict=True))),
+        "  " + _("probability that a generated image is closer to a training image than a real image is:"),
+        "    "
+        + _(
+            "{probability:.3f} (1/2: as close as real images; 1: copies)",
+            probability=values["copy_probability"],
+        ),
+        "  " + _(smooth),
         f"    {values['copy_probability_recon']:.3f}",
     ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ GEN_PER_LABEL = 1000  # generated images of each label, for the FID
 def fid(generated: np.ndarray, images: np.ndarray, labels: np.ndarray) -> list[float]:
     """The simplified Frechet distance of each class, on pixels.
 
-    generated: uint8 [10, M, H, W], generated[y] having the label y; images: uint8 [N, H, W]; labels: [N].
+    generated: uint8 [10, M, H, W], where generated[y] has the label y; images: uint8 [N, H, W]; labels: [N].
     Returns: a distance for each label; the score uses their mean.
     Raises: LabError if a label has no real image.
 
@@ -31,7 +31,9 @@ def fid(generated: np.ndarray, images: np.ndarray, labels: np.ndarray) -> list[f
     for label, group in enumerate(generated):
         real = images[labels == label]
         if len(real) == 0:
-            raise LabError(f"no real image has the label {label}: the FID needs every label in the split")
+            raise LabError(
+                "no real image has the label {label}: the FID needs every label in the split", label=label
+            )
         (mean_g, var_g), (mean_r, var_r) = moments(group), moments(real)
         spread = var_g + var_r - 2 * np.sqrt(var_g * var_r)
         distances.append(float(np.square(mean_g - mean_r).sum() + spread.sum()))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from tqdm import tqdm
 
-from vaelab.metrics.reconstruction import cross_entropy, mse
+from vaelab.metrics.reconstruction import cross_entropy
 
 
 def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -20,16 +20,17 @@ def kl_by_latent(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def log_cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
-    """log p(x|z) of a Bernoulli distribution for each pixel; for grey pixels, minus the cross-entropy.
+    """log p(x|z) of each image, with a Bernoulli distribution for each pixel. Returns: [B], nats.
 
-    Returns: [B], nats.
+    For grey pixels this is minus the cross-entropy, and no likelihood. recon, x: [B, ...] in [0, 1].
     """
     return -x[0].numel() * cross_entropy(recon, x)
 
 
 def log_gaussian(recon: Tensor, x: Tensor, var: float) -> Tensor:
-    """log p(x|z) for p(x|z) = N(recon, var I), as in `vae_loss`. Returns: [B], nats."""
-    return -0.5 * x[0].numel() * (mse(recon, x) / var + math.log(2 * math.pi * var))
+    """log p(x|z) for p(x|z) = N(recon, var I), as in `vae_loss`. recon, x: [B, ...]. Returns: [B], nats."""
+    error = (recon - x).square().flatten(1).mean(dim=1)  # [B]
+    return -0.5 * x[0].numel() * (error / var + math.log(2 * math.pi * var))
 
 
 def log_weights(
@@ -76,10 +77,12 @@ def likelihood(
     elbo, log_px = torch.empty(2, len(x), dtype=torch.float64)
     samples = min(k, chunk)
     for part in tqdm(torch.arange(len(x)).split(max(1, chunk // samples)), desc="log p(x)", disable=None):
-        part_of = [None if values is None else values[part] for values in (labels, prior_mean)]
+        some_labels, some_means = (
+            None if values is None else values[part] for values in (labels, prior_mean)
+        )
         log_w = torch.cat(
             [
-                log_weights(model, x[part], part_of[0], log_p, min(samples, k - done), part_of[1])
+                log_weights(model, x[part], some_labels, log_p, min(samples, k - done), some_means)
                 for done in range(0, k, samples)
             ]
         )  # [k, B]

@@ -13,7 +13,7 @@ def mean_pairwise_distance(x: Tensor) -> float:
 
 
 def nearest_distance(x: Tensor, reference: Tensor, chunk: int = 1000) -> Tensor:
-    """The Euclidean distance of each image to the nearest image of `reference`. Returns: [N]."""
+    """The Euclidean distance of each image of x, [N, ...], to the nearest of `reference`, [M, ...]. [N]."""
     x, reference = x.flatten(1), reference.flatten(1)
     return torch.cat([torch.cdist(part, reference).amin(dim=1) for part in x.split(chunk)])
 

@@ -1,6 +1,6 @@
 """Metrics of reconstructions: MSE and SSIM, and the conversion to the uint8 images that they are computed on.
 
-Grades depend on the saved uint8 images alone. The tests hold each metric against NumPy and scikit-image.
+Grades depend only on the saved uint8 images. The tests compare each metric with NumPy or scikit-image.
 """
 
 from __future__ import annotations
@@ -23,23 +23,30 @@ def to_float(images: np.ndarray) -> Tensor:
 # --- Reconstruction -----------------------------------------------------------------------------
 
 
-def mse(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over the pixels of (x - y)^2, an image each. x, y: float [B, ...] in [0, 1]. Returns: [B]."""
-    return (x - y).square().flatten(1).mean(dim=1)
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the pixels of (a / 255 - b / 255)^2, an image each. a, b: uint8 [B, ...]. Returns: [B].
+
+    For images as they are saved and scored: it has no gradient. Raises: TypeError for other types.
+    """
+    if a.dtype != torch.uint8 or b.dtype != torch.uint8:
+        raise TypeError(f"mse expects uint8 images, got {a.dtype} and {b.dtype}")
+    difference = a.int() - b.int()
+    return difference.square().flatten(1).sum(dim=1) / (255**2 * a[0].numel())
 
 
 def cross_entropy(recon: Tensor, x: Tensor) -> Tensor:
-    """Mean over the pixels of -(x log recon + (1 - x) log(1 - recon)), an image each. Returns: [B].
+    """-(x log recon + (1 - x) log(1 - recon)) of each image, a mean over its pixels. Returns: [B].
 
-    recon, x: float [B, ...] in [0, 1]. For pixels that are 0 or 1 this is -log p(x|z) of a Bernoulli, divided
-    by their number. For grey ones it is a cross-entropy and no likelihood: it has no normalising constant.
+    recon, x: float [B, ...] in [0, 1]. For pixels that are 0 or 1 this is -log p(x|z) of a Bernoulli
+    distribution, divided by the number of pixels. For grey pixels it is not a log-likelihood: the normalising
+    constant is missing.
     """
-    recon = recon.clamp(1e-7, 1 - 1e-7)  # log 0 is where one wrong pixel would cost everything
+    recon = recon.clamp(1e-7, 1 - 1e-7)  # log 0: one wrong pixel would make the loss infinite
     return -(x * recon.log() + (1 - x) * (1 - recon).log()).flatten(1).mean(dim=1)
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity, an image each; differentiable.
+    """The structural similarity of each image; differentiable.
 
     x, y: float [B, H, W] or [B, C, H, W] in [0, 1], H and W at least 7. Returns: [B], 1 for equal images.
 
@@ -49,19 +56,19 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     size, c1, c2 = 7, 0.01**2, 0.03**2
 
     def band(n: int) -> Tensor:
-        """[n, n - 6]: column i averages 7 neighbours from the i-th on."""
+        """The matrix [n, n - 6] of window means: column i has 1/7 in rows i to i + 6."""
         ones = torch.ones(n, n - size + 1, dtype=x.dtype, device=x.device)
         return (ones.tril() - ones.tril(-size)) / size
 
     rows, columns = band(x.shape[-2]), band(x.shape[-1])
 
     def window_mean(images: Tensor) -> Tensor:  # [..., H, W] to [..., W - 6, H - 6]
-        # Two one-dimensional means cost 14 products a pixel instead of 49, and run as matrix products:
-        # never in bf16, of whose 8 bits the differences below would leave none.
+        # Two one-dimensional means need 14 multiplications per pixel instead of 49, and are computed as
+        # matrix products. Never in bf16: its 8 significant bits are too few for the differences below.
         with torch.autocast(x.device.type, enabled=False):
             return (images @ columns).transpose(-1, -2) @ rows
 
-    # Four means are enough, since the variances matter by their sum alone; together they take one product.
+    # Four means are enough, since only the sum of the two variances is used. They are computed together.
     mean_x, mean_y, squares, product = window_mean(torch.stack([x, y, x * x + y * y, x * y])).unbind()
     unbiased = size**2 / (size**2 - 1)
     product_of_means, squares_of_means = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
@@ -75,7 +82,7 @@ def reconstruction(recon: np.ndarray, images: np.ndarray, chunk: int = 1000) -> 
     """`mse` and `ssim` of uint8 images [N, ...] against the originals, in float64, averaged over all."""
     sums = np.zeros(2)
     for i in range(0, len(images), chunk):
-        a, b = (torch.from_numpy(array[i : i + chunk]).double() / 255 for array in (recon, images))
-        sums += [mse(a, b).sum().item(), ssim(a, b).sum().item()]
+        a, b = (torch.from_numpy(array[i : i + chunk]) for array in (recon, images))
+        sums += [mse(a, b).double().sum().item(), ssim(a.double() / 255, b.double() / 255).sum().item()]
     mean_mse, mean_ssim = (sums / len(images)).tolist()
     return {"mse": mean_mse, "ssim": mean_ssim}

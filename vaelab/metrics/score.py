@@ -10,7 +10,7 @@ PIXELS = 784  # of an MNIST image, to which the compression bonus compares laten
 
 
 class ScoreTerm(NamedTuple):
-    """One term of a score's sum: its formula, its points, and the most points it can give."""
+    """One term of a score's sum: its formula, its points, and its maximum."""
 
     formula: str
     points: float
@@ -24,21 +24,21 @@ def bonus(latent_dim: int) -> float:
 
 def score_terms(task: str, values: dict[str, float]) -> list[ScoreTerm]:
     """The terms of a task's score before the bonus. values: `ssim`, `mse` and, if conditional, `fid`."""
-    about = TASKS[task]
+    rules = TASKS[task]
 
-    def gap(weight: float, limit: float, key: str) -> ScoreTerm:
+    def points_below(weight: float, limit: float, key: str) -> ScoreTerm:
         factor = "" if weight == 1 else f"{weight:g} "
         return ScoreTerm(
             f"{factor}max({limit:g} - {key}, 0)", weight * max(limit - values[key], 0.0), weight * limit
         )
 
-    ssim_points = about.ssim_weight * values["ssim"]
+    ssim_points = rules.ssim_weight * values["ssim"]
     terms = [
-        ScoreTerm(f"{about.ssim_weight:g} ssim", ssim_points, about.ssim_weight),
-        gap(about.mse_weight, about.mse_limit, "mse"),
+        ScoreTerm(f"{rules.ssim_weight:g} ssim", ssim_points, rules.ssim_weight),
+        points_below(rules.mse_weight, rules.mse_limit, "mse"),
     ]
-    if about.conditional:
-        terms.append(gap(about.fid_weight, about.fid_limit, "fid"))
+    if rules.conditional:
+        terms.append(points_below(rules.fid_weight, rules.fid_limit, "fid"))
     return terms
 
 
@@ -48,7 +48,7 @@ def max_score(task: str) -> float:
 
 
 def score(task: str, values: dict[str, float], latent_dim: int) -> dict[str, float]:
-    """`bonus`, `score`, and `score_uncapped`, which tells good models apart. values: see `score_terms`."""
+    """`bonus`, `score`, and `score_uncapped`, the score before the cap. values: see `score_terms`."""
     uncapped = sum(term.points for term in score_terms(task, values)) * bonus(latent_dim)
     return {
         "bonus": bonus(latent_dim),

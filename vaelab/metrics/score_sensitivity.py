@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from vaelab.language import N_, _, plural
 from vaelab.metrics.score import score, score_terms
 from vaelab.tasks import TASKS
 
 DECIMALS = {"ssim": 4, "mse": 5, "fid": 2, "latent_dim": 0}  # in sentences
-TENTH = 0.1  # of the points that a term lacks to its maximum: the change by which the terms are compared
+TENTH = 0.1  # the terms are compared by this change: a tenth of the points that are missing to the maximum
 MIN_POINTS = 1e-9  # smaller differences are rounding errors
-DIMENSIONS = 8  # the step of latent_dim, if it is larger than that
+DIMENSIONS = 8  # the small step of latent_dim; 1 if latent_dim is not larger than 8
 
 
 class Sensitivity(NamedTuple):
@@ -43,18 +44,21 @@ def added_points(task: str, grade: dict[str, Any], key: str, value: float) -> tu
 def points_text(points: float) -> str:
     """The points with two decimals, or two significant digits where they are below 0.1."""
     if points < 0.001:
-        return "less than 0.001 points"
-    return f"{points:.2f} points" if points >= 0.1 else f"{points:.2g} points"
+        return _("less than 0.001 points")
+    if points < 0.1:
+        return _("{points:.2g} points", points=points)
+    return _("{points:.2f} points", points=points)
 
 
 def added_text(added: float, uncapped: float) -> str:
     """The added points in words, and the points before the cap where the two differ."""
     if uncapped < MIN_POINTS:
-        return "nothing"
+        return _("nothing")
     if added < MIN_POINTS:
-        return f"nothing under the cap ({points_text(uncapped)} before it)"
+        return _("nothing under the cap ({points} before it)", points=points_text(uncapped))
     if uncapped - added >= MIN_POINTS:
-        return f"{points_text(added)} up to the cap ({points_text(uncapped)} before it)"
+        values = {"added": points_text(added), "points": points_text(uncapped)}
+        return _("{added} up to the cap ({points} before it)", **values)
     return points_text(added)
 
 
@@ -63,21 +67,21 @@ def small_step(key: str, value: float) -> tuple[str, float]:
     match key:
         case "ssim":
             size = min(0.01, 1 - value)
-            return f"An SSIM higher by {size:.2g}", value + size
+            return _("An SSIM higher by {size:.2g}", size=size), value + size
         case "mse":
-            return "An MSE lower by 10%", 0.9 * value
+            return _("An MSE lower by 10%"), 0.9 * value
         case "fid":
             size = min(1.0, value)
-            return f"An FID lower by {size:.2g}", value - size
+            return _("An FID lower by {size:.2g}", size=size), value - size
     fewer = DIMENSIONS if value > DIMENSIONS else 1
-    return f"{fewer} fewer latent dimension{'s' if fewer > 1 else ''}", value - fewer
+    return plural("{n} fewer latent dimension", "{n} fewer latent dimensions", fewer), value - fewer
 
 
 def tenth_better(task: str, grade: dict[str, Any], key: str) -> float:
-    """The value of `key` at which its term lacks a tenth fewer points to its maximum."""
+    """The value of `key` that gains a tenth of the points that its term is below its maximum."""
     if key == "latent_dim":
         return grade[key] - max(1, round(TENTH * grade[key]))
-    _, points, max_points = score_terms(task, grade)[list(DECIMALS).index(key)]
+    _formula, points, max_points = score_terms(task, grade)[list(DECIMALS).index(key)]
     worst, best = term_range(task, key)
     return worst + (best - worst) * (points + TENTH * (max_points - points)) / max_points
 
@@ -91,12 +95,20 @@ def sensitivity_of(task: str, grade: dict[str, Any], key: str) -> Sensitivity | 
     tenth = tenth_better(task, grade, key)
     by_step, by_tenth = (added_points(task, grade, key, better) for better in (stepped, tenth))
     before, after, after_tenth = (f"{number:.{DECIMALS[key]}f}" for number in (value, stepped, tenth))
-    sentence = f"{step} ({before} to {after}) would add {added_text(*by_step)}"
+    text = N_("{step} ({before} to {after}) would add {added} if nothing else changed.")
     if key in ("mse", "fid") and by_step[1] < MIN_POINTS:
-        sentence += f" (its term is 0 until it is below {term_range(task, key)[0]:g})"
-    sentence += " if nothing else changed."
-    tenth_sentence = f"A tenth of the gap to the best value ({before} to {after_tenth}): "
-    tenth_sentence += f"{added_text(*by_tenth)}."
+        text = N_(
+            "{step} ({before} to {after}) would add {added} (its term is 0 until it is below {limit:g}) if "
+            "nothing else changed."
+        )
+    limit = None if key == "latent_dim" else term_range(task, key)[0]
+    sentence = _(text, step=step, before=before, after=after, added=added_text(*by_step), limit=limit)
+    tenth_sentence = _(
+        "A tenth of the gap to the best value ({before} to {after}): {added}.",
+        before=before,
+        after=after_tenth,
+        added=added_text(*by_tenth),
+    )
     return Sensitivity(key, sentence, tenth_sentence, *by_step, by_tenth[1])
 
 

@@ -1,0 +1,3 @@
+"""The statuses of a grade."""
+
+STATUSES = ("ok", "kept", "missing", "error", "timeout", "memory", "invalid", "absent")
