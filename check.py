@@ -26,6 +26,12 @@ FOLDER = Path(__file__).resolve().parent
 EXERCISES = ("0.2", "0.3", "1.1", "1.4", "1.5", "5.2")  # of --derivation
 
 
+def discrete_file(folder: Path) -> Path | None:
+    """The file with the blanks of part 6, if this version of the lab has it."""
+    candidates = (folder / "discrete.py", folder / "beyond" / "discrete" / "discrete.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options."""
     parser = Parser(description=__doc__)
@@ -62,6 +68,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=600,
         help="with --full: stop a training that takes longer, as too slow to judge (default: 600)",
     )
+    if discrete_file(FOLDER):  # staff choose whether students get it
+        parser.add_argument(
+            "--discrete",
+            action="store_true",
+            default=False,
+            help="check the blanks of part 6, discrete codes, in discrete.py instead",
+        )
     add_dataset_option(parser)
     add_data_dir_option(parser)
     args = parser.parse_args(argv)
@@ -86,6 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not hand_in(FOLDER, args.output_dir, args.data_dir):
             sys.exit(1)
         return
+    if getattr(args, "discrete", False):
+        from apps.selfcheck.discrete import discrete_check
+
+        sys.exit(0 if discrete_check(discrete_file(FOLDER)) else 1)
     from apps.selfcheck.runner import TrialSettings, self_check
 
     trial = TrialSettings(args.steps, args.seconds, args.dataset, args.data_dir) if args.full else None

@@ -116,11 +116,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(args.device)
     loaded = load_model(submission, checkpoint, args.checkpoint_path, task, device)
     dataset.to(device)
-    name = TASKS[task].model_class
     print(
         _(
             "{name} of epoch {epoch}, {split} split of {source}",
-            name=name,
+            name=config.model_name,
             epoch=loaded.epoch,
             split=args.split,
             source=dataset.source,

@@ -71,7 +71,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_training_options(parser)
     if beyond_options:
-        beyond_options.add_options(parser)
+        beyond_options.add_options(parser, model_options())
     group = parser.add_argument_group("data")
     add_dataset_option(group)
     add_data_dir_option(group)
@@ -89,18 +89,20 @@ def make_request(args: argparse.Namespace) -> RunRequest:
     def of(names: Any) -> dict[str, Any]:
         return {name: given[name] for name in names if name in given}
 
-    beyond = {}
+    beyond, of_models = {}, [*model_options()]
     if beyond_options:
+        of_models += beyond_options.DISCRETE_OPTIONS
         beyond = {
+            "builder": beyond_options.chosen_model(given),
             "beyond": beyond_options.read_options(given),
-            "beyond_given": beyond_options.chosen_additions(given),
+            "beyond_given": of(["model"]) | beyond_options.chosen_additions(given),
             "defaults": beyond_options.changed_defaults(given, args.task),
         }
     return RunRequest(
         task=args.task,
         folder=Path(args.output_dir, "test_run" if args.test_run else "", args.task),
         training=of(TRAINING_OPTIONS),
-        model=of(model_options()),
+        model=of(of_models),
         **beyond,
         dataset=args.dataset,
         data_dir=given.get("data_dir"),

@@ -7,6 +7,9 @@ after each epoch) and `loss_curve.png`.
 A resumed run is bit-identical to an uninterrupted one on the same CPU with the same number of threads:
 the random state of an epoch depends on (seed, epoch) only and the learning rate on the step only, so
 `last.pt` contains the weights, the optimizer's state and the number of finished epochs, and no random state.
+
+A model may ask for several stages of training, each with a learning rate schedule of its own: see
+`vaelab/schedule.py`.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from vaelab.images import image_grid, png_bytes, with_caption
 from vaelab.language import N_, Message, _, in_english
 from vaelab.metrics.reconstruction import mse, ssim, to_uint8
 from vaelab.run_files import QUALITY, TERMS, draw_loss_curve, read_log
+from vaelab.schedule import Schedule
 from vaelab.tasks import TASKS
 from vaelab.threads import PaceMonitor
 
@@ -75,6 +79,7 @@ class Trainer:
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.steps_per_epoch = math.ceil(len(train_set) / config.batch_size)
+        self.schedule = Schedule.of(model, config.epochs * self.steps_per_epoch)
         self.epoch, self.best_loss, self.log = 0, math.inf, []
         self.terms_of: Callable = self.loss_terms
         self.pace = PaceMonitor()
@@ -137,7 +142,8 @@ class Trainer:
         step, start = self.epoch * self.steps_per_epoch, time.perf_counter()
         order = torch.randperm(len(self.train_set))
         for batch in self.train_set.batches(self.config.batch_size, order):
-            window.append(self.train_step(batch, self.progress(step), self.learning_rate(step)))
+            self.set_stage(step)
+            window.append(self.train_step(batch, self.schedule.progress(step), self.learning_rate(step)))
             step += 1
             if len(window) == CHECK_EVERY or step % self.steps_per_epoch == 0:
                 values = self.world.sum(torch.stack(window)).cpu()  # [steps, 3], sums over a batch
@@ -151,7 +157,7 @@ class Trainer:
         return dict(zip(TERMS, (sums / len(self.train_set)).tolist(), strict=True))
 
     def train_step(self, batch, progress: float, lr: float) -> Tensor:
-        """One step on a batch. progress: the finished part of the training, 0 to 1.
+        """One step on a batch. progress: the finished part of the stage, 0 to 1.
 
         Returns: the loss terms, [3], times the number of this process's images.
         """
@@ -176,14 +182,17 @@ class Trainer:
         np.random.seed(seed)
         torch.manual_seed(seed)
 
-    def progress(self, step: int) -> float:
-        """The finished part of the training before a step: from 0 to 1."""
-        return step / (self.config.epochs * self.steps_per_epoch)
+    def set_stage(self, step: int) -> None:
+        """Tell a model of several stages which one a step belongs to."""
+        if len(self.schedule.ends) > 1:
+            self.model.stage = self.schedule.stage(step)
+            if step == self.schedule.start(step):
+                self.pace = PaceMonitor()  # the steps of another stage have another pace
 
     def learning_rate(self, step: int) -> float:
-        """A linear warm-up, then half a cosine down to zero."""
-        warmup = min(1.0, (step + 1) / self.config.warmup_steps)
-        return self.config.lr * warmup * 0.5 * (1 + math.cos(math.pi * self.progress(step)))
+        """A linear warm-up, then half a cosine down to zero, in each stage."""
+        warmup = min(1.0, (step - self.schedule.start(step) + 1) / self.config.warmup_steps)
+        return self.config.lr * warmup * 0.5 * (1 + math.cos(math.pi * self.schedule.progress(step)))
 
     def clip_gradient(self) -> None:
         """Clip the norm of the gradient to grad_clip / (2 var)."""
@@ -274,6 +283,9 @@ class Trainer:
     def finish_epoch(self, row: dict[str, float]) -> None:
         """Write the epoch's files. `last.pt` comes last: a run killed before that repeats the epoch."""
         self.draw_samples()
+        last = self.epoch * self.steps_per_epoch - 1
+        if self.schedule.stage(last) != self.schedule.stage(last - self.steps_per_epoch):
+            self.best_loss = math.inf  # `best.pt` is to be of the last stage
         if row["valid_loss"] < self.best_loss:
             self.best_loss = row["valid_loss"]
             self.save("best.pt")

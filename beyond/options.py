@@ -1,4 +1,4 @@
-"""The options of the additions beyond the lab, and the training defaults that they change.
+"""The options beyond the lab, additions and discrete models, and the training defaults that they change.
 
 It imports no torch: `train.py --help` reads it.
 """
@@ -6,11 +6,12 @@ It imports no torch: `train.py --help` reads it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from vaelab.cli import LabError
-from vaelab.config import Option
+from vaelab.config import MODELS, SUBMISSION_MODEL, Option
 from vaelab.tasks import TASKS
 
 # The additions of --beyond, and the defaults of the network and the training that scored best with them.
@@ -22,6 +23,10 @@ EPOCHS = {False: 9, True: 18}  # of --beyond, by `Task.conditional`
 def addition(default: Any = MISSING, **about: Any) -> Any:
     """A field of `Additions` that is an option of the command line."""
     return field(default=default, metadata={"option": Option(**about)})
+
+
+# The default training of `--model vq` and `--model fsq`, of any task.
+DISCRETE_TRAINING = {"var": 0.01, "epochs": 10}
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,85 @@ class Additions:
         return cls(**values)
 
 
+MODEL = Option(
+    choices=MODELS,
+    help="the model to train: submission, the class in submission.py; vq and fsq, an autoencoder with "
+    "discrete codes (vector quantization, finite scalar quantization) and a transformer as prior, in place "
+    "of the submission's model",
+)
+# The options of the discrete models that the submission's models don't have, with their defaults: those of
+# `beyond.discrete.model.DiscreteVAE`, repeated here since that imports torch.
+DISCRETE_OPTIONS: dict[str, tuple[Option, Any]] = {
+    "num_codes": (
+        Option(
+            kind=int,
+            minimum=2,
+            maximum=65_536,
+            help="number of codes, of which each patch gets one: more reconstruct better and cost more bits. "
+            "With fsq 16, 64, 256, 512, 1024 or 4096",
+        ),
+        512,
+    ),
+    "levels": (
+        Option(help="levels of each number of fsq, as in 8,5,5,5, in place of --num_codes"),
+        "chosen by --num_codes",
+    ),
+    "prior_width": (
+        Option(
+            kind=int,
+            minimum=4,
+            maximum=4096,
+            help="width of the prior's layers, a multiple of 4",
+        ),
+        64,
+    ),
+    "prior_layers": (
+        Option(
+            kind=int,
+            minimum=1,
+            maximum=64,
+            help="layers of the prior",
+        ),
+        2,
+    ),
+    "prior_share": (
+        Option(
+            kind=float,
+            maximum=0.99,
+            exclusive=True,
+            help="share of the training's steps that the prior is given at the end, with all else fixed",
+        ),
+        0.4,
+    ),
+    "temperature": (
+        Option(
+            kind=float,
+            maximum=100,
+            exclusive=True,
+            help="temperature of generated indices: below 1 likely grids become more likely; 1 samples the "
+            "prior as it was trained",
+        ),
+        1.0,
+    ),
+    "restart_below": (
+        Option(
+            kind=float,
+            maximum=1,
+            help="a code of vq is moved to a vector of the batch when its count falls below this share of "
+            "the mean count, so that it is used again; 0: never",
+        ),
+        0.1,
+    ),
+}
+
 OPTIONS: dict[str, Option] = {entry.name: entry.metadata["option"] for entry in fields(Additions)}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add --prior, --recon, --refine and --beyond to a command line."""
+def add_options(parser: argparse.ArgumentParser, taken: Container[str] = ()) -> None:
+    """Add --prior, --recon, --refine, --beyond, --model and its options to a command line.
+
+    taken: the options that the submission's own models have, which are not added again.
+    """
     group = parser.add_argument_group("beyond the lab", "additions to the submission, all off by default")
     for entry in fields(Additions):
         OPTIONS[entry.name].add_to(group, entry.name, entry.default)
@@ -78,6 +157,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"the best score that we know of: {everything}, with a larger network, augmentation and "
         f"{EPOCHS[False]} epochs ({EPOCHS[True]} for a conditional model)",
     )
+    group = parser.add_argument_group(
+        "discrete codes", "a model in place of the submission's, and its options"
+    )
+    MODEL.add_to(group, "model", SUBMISSION_MODEL)
+    for name, (about, default) in DISCRETE_OPTIONS.items():
+        if name not in taken:
+            about.add_to(group, name, default)
+
+
+def chosen_model(given: dict[str, Any]) -> str:
+    """The value of --model. given: parsed options. Raises: LabError for additions beside a discrete model."""
+    model = given.get("model", SUBMISSION_MODEL)
+    additions = [f"--{name}" for name in (*OPTIONS, "beyond") if given.get(name)]
+    if model != SUBMISSION_MODEL and additions:
+        raise LabError(
+            "--model {model} can't have {additions}: these add to a model of submission.py; leave them out",
+            model=model,
+            additions=", ".join(additions),
+        )
+    return model
 
 
 def chosen_additions(given: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +193,8 @@ def read_options(given: dict[str, Any]) -> dict[str, Any]:
 
 def changed_defaults(given: dict[str, Any], task: str) -> dict[str, Any]:
     """The defaults of the training and the model that the additions change."""
+    if chosen_model(given) != SUBMISSION_MODEL:
+        return DISCRETE_TRAINING
     additions = Additions(**read_options(given))
     conditional = TASKS[task].conditional
     var = default_var(additions, conditional)

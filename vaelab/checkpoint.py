@@ -3,7 +3,7 @@
 A checkpoint file is a dictionary: `task`, `config` (a `TrainConfig` as a dictionary), `epoch`, `best_loss`,
 `model` (the state_dict of the submission's model) and, in `last.pt`, `optimizer`. Where something beyond the
 lab was added to the submission, `beyond` holds its `options` and `weights`. The configuration is enough to
-rebuild the model.
+rebuild the model. With `--model vq` or `fsq`, which `config` says, `model` is the state_dict of that model.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.cli import LabError
-from vaelab.config import TrainConfig
+from vaelab.config import SUBMISSION_MODEL, TrainConfig
 from vaelab.contract import build_model
 from vaelab.files import write_file
+from vaelab.language import N_, Message
 from vaelab.tasks import TASKS, Task
 
 
@@ -41,6 +42,16 @@ class Checkpoint:
     def task(self) -> str:
         """The name of the task."""
         return self.config.task
+
+    def require_submission(self, path: Path, what: str) -> None:
+        """Raise LabError unless the checkpoint is of a submission's model, which `what` needs."""
+        if self.config.model != SUBMISSION_MODEL:
+            raise LabError(
+                "{path} is of --model {model}, but {what} needs a model of submission.py",
+                path=path,
+                model=self.config.model,
+                what=what,
+            )
 
 
 def _canonical(value: Any) -> Any:
@@ -130,7 +141,9 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
         )
     try:
         beyond = content.get("beyond") or {"options": {}, "weights": None}
-        config = TrainConfig.from_dict(content["config"] | {"beyond": beyond["options"]})
+        config = TrainConfig.from_dict(
+            {"model": SUBMISSION_MODEL} | content["config"] | {"beyond": beyond["options"]}
+        )
         if config.task != content.get("task"):
             raise LabError("its task is not that of its configuration")
     except (LabError, KeyError, TypeError) as error:
@@ -150,12 +163,14 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
             model.load_state_dict(checkpoint.model)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise LabError(
+        text = N_(
             "the weights in {path} don't fit {model_class} in submission.py ({reason}): use the "
-            "submission.py it was trained with, or train again",
-            path=path,
-            model_class=TASKS[checkpoint.task].model_class,
-            reason=reason,
+            "submission.py it was trained with, or train again"
+        )
+        if checkpoint.config.model != SUBMISSION_MODEL:
+            text = N_("the weights in {path} don't fit --model {model_class} ({reason}): train again")
+        raise LabError(
+            Message(text, path=path, model_class=checkpoint.config.model_name, reason=reason)
         ) from error
 
 

@@ -18,6 +18,9 @@ from vaelab.tasks import TASKS
 
 SUBMISSION = Path(__file__).resolve().parent.parent / "submission.py"
 MAX_LATENT_DIM = 784  # pixels of an MNIST image: a larger code would not compress
+SUBMISSION_MODEL = "submission"
+DISCRETE_MODELS = ("fsq", "vq")  # of beyond/discrete/
+MODELS = (SUBMISSION_MODEL, *DISCRETE_MODELS)
 PIXELS = ("grey", "binarized", "threshold")  # see `vaelab.data.augmentation.binarize`
 
 
@@ -144,11 +147,17 @@ class TrainConfig:
     seed: int = option(0, kind=int, help="seed of the initial weights, the order of images and the noise")
     warmup_steps: int = 100
     beyond: dict[str, Any] = field(default_factory=dict)  # additions to the submission; empty: none
+    model: str = SUBMISSION_MODEL  # whose model: one of `MODELS`
 
     @property
     def latent_dim(self) -> int:
         """The number of latents of the model."""
         return self.model_args["latent_dim"]
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model, as messages have it: the class in submission.py, or `vq` or `fsq`."""
+        return TASKS[self.task].model_class if self.model == SUBMISSION_MODEL else self.model
 
     @classmethod
     def from_dict(cls, saved: Any) -> TrainConfig:
@@ -162,6 +171,12 @@ class TrainConfig:
             )
         if not isinstance(config.dataset, str) or not isinstance(config.beyond, dict):
             raise LabError("its configuration is invalid")
+        if config.model not in MODELS:
+            raise LabError(
+                "its model '{model}' is unknown: known are {known}",
+                model=config.model,
+                known=", ".join(MODELS),
+            )
         if not isinstance(config.model_args, dict) or "latent_dim" not in config.model_args:
             raise LabError("its configuration has no latent_dim")
         for name, about in TRAINING_OPTIONS.items():
@@ -172,9 +187,10 @@ class TrainConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as config.json holds it; `beyond` is there only if it isn't empty."""
-        values = asdict(self)
-        return values if self.beyond else {key: values[key] for key in values if key != "beyond"}
+        """The configuration as config.json holds it, without `beyond` and `model` where they add nothing."""
+        left_out = {"beyond": {}, "model": SUBMISSION_MODEL}
+        values = asdict(self).items()
+        return {key: value for key, value in values if key not in left_out or value != left_out[key]}
 
 
 TRAINING_OPTIONS: dict[str, Option] = {

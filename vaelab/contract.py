@@ -11,13 +11,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from vaelab.cli import LabError
-from vaelab.config import TrainConfig
+from vaelab.config import SUBMISSION_MODEL, TrainConfig
 from vaelab.language import Message, as_message
 from vaelab.tasks import TASKS
 
-# The module that adds to a submission's model. The list is fixed: no name from a checkpoint is ever imported.
-# It is loaded only when a configuration needs it, since the students' version doesn't have it.
-BUILDERS = {"beyond": "beyond.extended"}
+# The modules that add to a submission's model, or build another. The list is fixed: no name from a checkpoint
+# is ever imported. They are loaded only when needed, since the students' version doesn't have them.
+BUILDERS = {"beyond": "beyond.extended", "discrete": "beyond.discrete.build"}
+
+
+def load_builder(name: str, why: Message) -> ModuleType:
+    """A module of `BUILDERS`. why: what it is needed for. Raises: LabError if this copy doesn't have it."""
+    try:
+        return importlib.import_module(BUILDERS[name])
+    except ModuleNotFoundError as error:
+        raise LabError("{why}, for which this copy of the lab has no beyond/", why=why) from error
 
 
 def from_submission(submission: ModuleType, name: str) -> Any:
@@ -71,20 +79,18 @@ def build_submission(submission: ModuleType, task: str, model_args: dict[str, An
 
 
 def build_model(submission: ModuleType, config: TrainConfig) -> nn.Module:
-    """The model of a configuration, freshly initialised: the submission's, with its additions.
+    """The model of a configuration, freshly initialised: the submission's with its additions, or another.
 
     Raises: LabError for wrong arguments, or additions that this copy of the lab doesn't have.
     """
+    if config.model != SUBMISSION_MODEL:
+        why = Message("the model is of --model {model}", model=config.model)
+        return load_builder("discrete", why).build(config)
     model = build_submission(submission, config.task, config.model_args)
     if not config.beyond:
         return model
-    try:
-        builder = importlib.import_module(BUILDERS["beyond"])
-    except ModuleNotFoundError as error:
-        raise LabError(
-            "the model was trained with {beyond}, for which this copy of the lab has no beyond/",
-            beyond=config.beyond,
-        ) from error
+    why = Message("the model was trained with {beyond}", beyond=config.beyond)
+    builder = load_builder("beyond", why)
     return builder.extend(model, from_submission(submission, "vae_loss"), config)
 
 

@@ -18,13 +18,19 @@ import torch
 from vaelab.callbacks import CALLBACKS, REGISTERED
 from vaelab.checkpoint import Checkpoint, load_checkpoint
 from vaelab.cli import LabError
-from vaelab.config import TRAINING_OPTIONS, TrainConfig
-from vaelab.contract import build_model, from_submission, model_parameters, resolve_model_args
+from vaelab.config import SUBMISSION_MODEL, TRAINING_OPTIONS, TrainConfig
+from vaelab.contract import (
+    build_model,
+    from_submission,
+    load_builder,
+    model_parameters,
+    resolve_model_args,
+)
 from vaelab.data.options import SPLITS
 from vaelab.device import choose_device, choose_precision
 from vaelab.distributed import World
 from vaelab.files import lock
-from vaelab.language import N_, _, plural
+from vaelab.language import N_, Message, _, plural
 from vaelab.model_arguments import unused_arguments
 from vaelab.model_summary import model_summary
 from vaelab.tasks import TASKS
@@ -50,6 +56,7 @@ class RunRequest:
     folder: Path
     training: dict[str, Any] = field(default_factory=dict)  # options of TrainConfig
     model: dict[str, Any] = field(default_factory=dict)  # options of the model
+    builder: str = SUBMISSION_MODEL  # whose model: one of `config.MODELS`
     beyond: dict[str, Any] = field(default_factory=dict)  # all additions to the submission, if any is on
     beyond_given: dict[str, Any] = field(default_factory=dict)  # the additions that were given as options
     defaults: dict[str, Any] = field(default_factory=dict)  # defaults that these additions change
@@ -95,7 +102,7 @@ def find_resumable(request: RunRequest) -> Checkpoint | None:
 def check_same_run(request: RunRequest, checkpoint: Checkpoint) -> None:
     """Raise LabError if an option was given that differs from the run to resume, `epochs` excepted."""
     config = checkpoint.config
-    off = {"prior": "standard", "recon": "mse", "refine": 0}
+    off = {"prior": "standard", "recon": "mse", "refine": 0, "model": SUBMISSION_MODEL}
     saved = off | config.to_dict() | config.model_args | config.beyond
     for key, value in request.given.items():
         if key != "epochs" and value not in ("auto", saved.get(key)):
@@ -129,11 +136,6 @@ def make_config(
 ) -> TrainConfig:
     """The configuration of a new run: the options that were given, and the defaults for the rest."""
     task = TASKS[request.task]
-    parameters = model_parameters(submission, task.name)
-    own = {key: value for key, value in request.defaults.items() if key in parameters}
-    options = {"latent_dim": task.latent_dim} | own | request.model
-    if image_shape != MNIST_SHAPE:  # a student's model need not support others
-        options["image_shape"] = image_shape
     defaults = {"var": task.var, "epochs": task.epochs}
     defaults |= {key: value for key, value in request.defaults.items() if key in TRAINING_OPTIONS}
     if dataset == "digits":
@@ -141,8 +143,24 @@ def make_config(
     values = defaults | request.training
     values.setdefault("threads", default_threads())
     values["precision"] = choose_precision(values.get("precision", "auto"), device)
-    model_args = resolve_model_args(submission, task.name, options)
-    return TrainConfig(task.name, dataset, model_args, beyond=request.beyond, **values)
+    model_args = make_model_args(request, submission, image_shape)
+    return TrainConfig(task.name, dataset, model_args, beyond=request.beyond, model=request.builder, **values)
+
+
+def make_model_args(
+    request: RunRequest, submission: ModuleType, image_shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """All arguments of a new run's model. Raises: LabError if it doesn't take an option that was given."""
+    task = TASKS[request.task]
+    if request.builder != SUBMISSION_MODEL:
+        builder = load_builder("discrete", Message("--model {model} was given", model=request.builder))
+        return builder.model_args(request.builder, task.name, request.model, image_shape)
+    parameters = model_parameters(submission, task.name)
+    own = {key: value for key, value in request.defaults.items() if key in parameters}
+    options = {"latent_dim": task.latent_dim} | own | request.model
+    if image_shape != MNIST_SHAPE:  # a student's model need not support others
+        options["image_shape"] = image_shape
+    return resolve_model_args(submission, task.name, options)
 
 
 def clear_run(folder: Path) -> None:
@@ -160,10 +178,9 @@ def clear_run(folder: Path) -> None:
 
 def describe(trainer: Any, config: TrainConfig, device: torch.device, world: World) -> str:
     """The model as it was built: class, options, size and device in a line, then a line for each part."""
-    unused = unused_arguments(config.task)
+    unused = unused_arguments(config.task) if config.model == SUBMISSION_MODEL else ()
     options = (config.model_args | config.beyond).items()
     options = ", ".join(f"{key}={value}" for key, value in options if key not in unused)
-    name = TASKS[config.task].model_class
     texts = {
         (True, False): N_(
             "{name}({options}), {parameters:,} parameters, on {device}, {threads}, in {precision}"
@@ -179,7 +196,7 @@ def describe(trainer: Any, config: TrainConfig, device: torch.device, world: Wor
     }
     first = _(
         texts[device.type == "cpu", world.size > 1],
-        name=name,
+        name=config.model_name,
         options=options,
         parameters=trainer.parameter_count,
         device=device,

@@ -45,6 +45,7 @@ def load_model(task: str, say: Callable[[str], None]) -> nn.Module:
     say(f"the loading of {task}.pt")
     path = SUBMISSION / f"{task}.pt"
     checkpoint = load_checkpoint(path, task)
+    checkpoint.require_submission(path.name, "grading")
     model = build_submission(submission, task, checkpoint.config.model_args).eval()
     load_weights(model, checkpoint, path)
     return model

@@ -79,6 +79,11 @@ COMMANDS = {
     "colour": FigureCommand(
         "Four networks on images in colour: reconstructions, samples, ELBO and MSE.", "comparisons"
     ),
+    "discrete": FigureCommand(
+        "Discrete codes, VQ and FSQ, beside a Gaussian VAE: rate and distortion, reconstructions, usage of "
+        "the codes, single indices, samples; with --dataset cifar10 also the sharpness.",
+        "discrete",
+    ),
 }
 PAGE_TITLE = "Write the finished figures and their numbers to one page, gallery.md."
 SWEEP_TITLE = (
@@ -86,8 +91,8 @@ SWEEP_TITLE = (
 )
 
 
-def add_likelihood_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add the options of the commands that estimate likelihoods."""
+def add_special_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the options that some commands have."""
     add = parser.add_argument
     if name in ("likelihood", "dims", "colour"):
         add(
@@ -105,6 +110,12 @@ def add_likelihood_options(parser: argparse.ArgumentParser, name: str) -> None:
         )
         add_split_option(parser, "test", "the images")
         add("--table", action="store_true", help="train the models of a published table, three seeds each")
+    if name == "discrete":
+        add(
+            "--images",
+            type=number(int, 128),
+            help="train on the first images only, which is quicker (default: on all)",
+        )
     if name == "dims":
         help_ = "network types (default: both)"
         add("--arch", nargs="+", choices=ARCHITECTURES, default=["mlp", "conv"], help=help_)
@@ -128,7 +139,7 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
             metavar="PATH",
             help="use these models instead of those that the command trains",
         )
-    add_likelihood_options(parser, name)
+    add_special_options(parser, name)
     add("--epochs", type=number(int, 1), help="epochs of each training (default: enough for the figure)")
     add("--seed", type=number(int, 0), default=0, help="seed of the trainings and samples (default: 0)")
     add("--overwrite", action="store_true", help="train again instead of using the models trained before")

@@ -17,7 +17,7 @@ from data_utils import MNISTDataset
 from trainer import Trainer
 from vaelab.checkpoint import Checkpoint, LoadedModel, load_checkpoint, load_model
 from vaelab.cli import LabError
-from vaelab.config import TRAINING_OPTIONS
+from vaelab.config import SUBMISSION_MODEL, TRAINING_OPTIONS
 from vaelab.data.splits import prepare
 from vaelab.device import choose_device
 from vaelab.files import lock, make_folder, write_file, write_json
@@ -52,6 +52,7 @@ class ExploreSettings:
     table: bool = False
     arch: list[str] = field(default_factory=list)
     latent_dims: list[int] = field(default_factory=list)
+    images: int | None = None
 
 
 class ExploreContext:
@@ -62,6 +63,9 @@ class ExploreContext:
         self.root = make_folder(settings.output_dir)
         paths = settings.checkpoint_path or []
         checkpoints = [load_checkpoint(path) for path in paths]
+        if settings.command != "compare":  # the other figures are of Gaussian codes
+            for path, checkpoint in zip(paths, checkpoints, strict=True):
+                checkpoint.require_submission(path, f"explore.py {settings.command}")
         dataset = self._choose_dataset([checkpoint.config.dataset for checkpoint in checkpoints])
         self.dataset, _source = prepare(dataset, settings.data_dir)
         # Named by their folders, since their files have the same names.
@@ -95,8 +99,11 @@ class ExploreContext:
         """A model with the options of `PLAIN` and `options`; trained now, unless there is one from before."""
         seed = self.settings.seed if seed is None else seed
         epochs = self.settings.epochs or epochs * (DIGITS_FACTOR if self.dataset == "digits" else 1)
-        folder = make_folder(self.root / "models" / f"{self.dataset}-{name}-epochs{epochs}-seed{seed}")
-        options = PLAIN | options | {"epochs": epochs, "seed": seed}
+        part = f"-images{self.settings.images}" if self.settings.images else ""
+        folder = make_folder(self.root / "models" / f"{self.dataset}-{name}-epochs{epochs}-seed{seed}{part}")
+        builder = options.pop("model", SUBMISSION_MODEL)
+        defaults = PLAIN if builder == SUBMISSION_MODEL else {"task": PLAIN["task"]}
+        options = defaults | options | {"epochs": epochs, "seed": seed}
         task = options.pop("task")
         training = {key: value for key, value in options.items() if key in TRAINING_OPTIONS}
         additions = {key: value for key, value in options.items() if key in beyond_options.OPTIONS}
@@ -105,9 +112,10 @@ class ExploreContext:
             folder,
             training=training,
             model={key: options[key] for key in options.keys() - training.keys() - additions.keys()},
+            builder=builder,
             beyond=beyond_options.read_options(additions),
-            beyond_given=additions,
-            defaults=beyond_options.changed_defaults(additions, task),
+            beyond_given=additions | {"model": builder},
+            defaults=beyond_options.changed_defaults(additions | {"model": builder}, task),
             dataset=self.dataset,
             data_dir=self.settings.data_dir,
             device=self.settings.device,
@@ -116,7 +124,7 @@ class ExploreContext:
             keep_epochs=(1,),
         )
         with lock(folder):
-            train(request, LabModules(submission, Trainer, MNISTDataset))
+            train(request, LabModules(submission, Trainer, self._training_data))
         loaded = self._load(folder / "last.pt", name, load_checkpoint(folder / "last.pt"))
         torch.manual_seed(
             self.settings.seed
@@ -144,6 +152,16 @@ class ExploreContext:
         return load_model(submission, checkpoint, path, name, self.device)
 
     # --- Data and codes ---
+
+    def _training_data(self, split: str, dataset: str, data_dir: Path | None) -> MNISTDataset:
+        data = MNISTDataset(split, dataset, data_dir)
+        if split == "train" and self.settings.images:
+            data.keep_first(self.settings.images)
+        return data
+
+    def train_size(self) -> int:
+        """The number of images that the models are trained on."""
+        return len(self._training_data("train", self.dataset, self.settings.data_dir))
 
     def data(self, split: str) -> MNISTDataset:
         """A split of the data, on the device."""
@@ -182,14 +200,16 @@ class ExploreContext:
         rows: list[dict[str, Any]],
         summary: list[dict[str, Any]] | None = None,
         option: str = "",
+        part: str = "",
         **about: Any,
     ) -> None:
         """Write <command>.png, .csv (`rows`) and .json (`summary`, by default `rows`, and `about`).
 
-        option: an option of the command that changes the figure; it becomes a part of the file names.
+        option: an option of the command that changes the figure; part: one of several figures of a command.
+        Both become a part of the file names.
         """
         command, summary = self.settings.command, rows if summary is None else summary
-        path = self.root / "_".join([command, *option.replace("-", "").split()])
+        path = self.root / "_".join([command, *option.replace("-", "").split(), *part.split()])
         write_file(path.with_suffix(".png"), figure_png(figure))
         write_file(path.with_suffix(".csv"), to_csv(rows))
         about = {"data": self.dataset, "seed": self.settings.seed, **about}

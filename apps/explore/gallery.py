@@ -15,7 +15,19 @@ HEADER = """\
 
 Every figure of `explore.py`, and its numbers. `bash scripts/gallery.sh` draws them and writes this page.
 """
-TABLE_TITLE = "The published table, and ours: means over three seeds."
+# Further figures of a command: the names of their files, and their titles.
+MORE_FIGURES = {
+    "likelihood": {"likelihood_table": "The published table, and ours: means over three seeds."},
+    "discrete": {
+        "discrete_rate": "Rate against distortion for discrete and Gaussian codes of several sizes.",
+        "discrete_recon": "The same images by three models of about the same rate.",
+        "discrete_usage": "How often each code is used, with and without restarts of unused codes.",
+        "discrete_index": "What a code means: one grid of indices, decoded with a single index changed.",
+        "discrete_samples": "Samples of each label by the priors.",
+        "discrete_cifar10": "The same on CIFAR-10: reconstructions, samples and their sharpness, the power "
+        "in high frequencies divided by that of real images.",
+    },
+}
 
 
 def write_gallery(figures: Path, to: Path, titles: Mapping[str, str]) -> None:
@@ -23,7 +35,7 @@ def write_gallery(figures: Path, to: Path, titles: Mapping[str, str]) -> None:
 
     titles: the title of each command, in the order of the page. Raises: LabError if there is no figure.
     """
-    titles = add_table_title(titles)
+    titles = add_titles(titles)
     finished = [name for name in titles if (figures / f"{name}.json").exists()]
     if not finished:
         raise LabError("{figures} contains no figures: python explore.py COMMAND draws one", figures=figures)
@@ -36,13 +48,11 @@ def write_gallery(figures: Path, to: Path, titles: Mapping[str, str]) -> None:
     print(_("wrote {path}: {finished}", path=to / "gallery.md", finished=", ".join(finished)))
 
 
-def add_table_title(titles: Mapping[str, str]) -> dict[str, str]:
-    """The titles, with that of `likelihood --table` after that of `likelihood`."""
+def add_titles(titles: Mapping[str, str]) -> dict[str, str]:
+    """The titles, with those of the further figures of a command after its own."""
     added: dict[str, str] = {}
     for name, title in titles.items():
-        added[name] = title
-        if name == "likelihood":
-            added["likelihood_table"] = TABLE_TITLE
+        added |= {name: title} | MORE_FIGURES.get(name, {})
     return added
 
 

@@ -62,6 +62,7 @@ class ModelCache:
 
     def _load(self, name: str) -> LoadedModel:
         checkpoint = load_checkpoint(self.paths[name])
+        checkpoint.require_submission(self.paths[name], "the playground")
         if checkpoint.config.dataset == "cifar10":
             raise LabError("its images are in colour: the playground shows grey ones only")
         return load_model(submission, checkpoint, self.paths[name], name, self.device)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from apps.selfcheck.trial_training import TrialSettings, run_trials
-from vaelab.checks.checks import CHECKS, run_checks
+from vaelab.checks.checks import CHECKS, Check, run_checks
 from vaelab.checks.explanation import explain
 from vaelab.checks.test_doubles import SubmissionUnderTest
 from vaelab.cli import wrap
@@ -50,6 +51,28 @@ def note_changes(folder: Path) -> None:
             )
 
 
+def finish(
+    results: Iterator[tuple[Check, Exception | None]],
+    total: int,
+    folder: Path,
+    command: str = "python check.py",
+) -> bool:
+    """Print the results as they come, and how many checks passed. Returns: all passed."""
+    passed = [report(check.part, check.title, error, folder) for check, error in results]
+    if not passed[-1]:
+        print(
+            _(
+                "{passed} of {count} checks passed. Fix this one, then run {command} again.",
+                passed=len(passed) - 1,
+                count=total,
+                command=command,
+            )
+        )
+        return False
+    print(_("{count} of {count} checks passed", count=total))
+    return True
+
+
 def self_check(folder: Path, trial: TrialSettings | None) -> bool:
     """Check the submission.py in `folder`, then run the trial trainings, if any. Returns: all passed."""
     note_changes(folder)
@@ -59,15 +82,6 @@ def self_check(folder: Path, trial: TrialSettings | None) -> bool:
     except Exception as error:  # a student's code can raise anything
         report("", N_("submission.py can be imported"), error, folder)
         return False
-    passed = [report(check.part, check.title, error, folder) for check, error in run_checks(tested)]
-    if not passed[-1]:
-        print(
-            _(
-                "{passed} of {count} checks passed. Fix this one, then run python check.py again.",
-                passed=len(passed) - 1,
-                count=len(CHECKS),
-            )
-        )
+    if not finish(run_checks(tested), len(CHECKS), folder):
         return False
-    print(_("{count} of {count} checks passed", count=len(CHECKS)))
     return trial is None or run_trials(submission, trial, folder)

@@ -1,8 +1,9 @@
-"""The blanks of submission.py: the text of each TODO, and finding the solution that it replaces."""
+"""The blanks of submission.py and discrete.py: their TODOs, and finding the solutions that they replace."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,14 +11,17 @@ from vaelab.cli import LabError, wrap
 from vaelab.language import N_, _
 
 HANDOUT = N_("docs/handout.md")  # translated: each language has its own
+DISCRETE_HANDOUT = N_("docs/discrete.md")  # part 6
 WIDTH = 105  # maximum length of a line of a TODO, in characters
 
 
 class Blank(NamedTuple):
-    """A blank of submission.py."""
+    """A blank of submission.py or discrete.py."""
 
     name: str
     task: str  # the text of its TODO, with shapes
+    handout: str = HANDOUT
+    section: str = ""  # of the handout, if it is not the number of the blank
 
 
 # By number, which is the part of the handout.
@@ -76,6 +80,43 @@ BLANKS = {
     ),
 }
 
+# Of discrete.py, part 6: shipped only on request.
+DISCRETE_BLANKS = {
+    "6.1": Blank(
+        N_("nearest_code"),
+        N_(
+            "z: [..., D], codebook: [K, D]. Return the index of the nearest code vector for each vector, int64 "
+            "[...], from one matrix product, without a tensor [..., K, D] of all differences."
+        ),
+        DISCRETE_HANDOUT,
+        "6.6",
+    ),
+    "6.2": Blank(
+        N_("straight_through"),
+        N_(
+            "z, codes: [..., D]. Return [..., D] with the value of codes, whose gradient goes to z unchanged."
+        ),
+        DISCRETE_HANDOUT,
+        "6.6",
+    ),
+    "6.3": Blank(
+        N_("codebook_losses"),
+        N_(
+            "z, codes: [B, ..., D]. Return (codebook_loss, commitment_loss), each a scalar []: sum over the grid "
+            "and over D, mean over the batch. The first trains the codes only, the second z only."
+        ),
+        DISCRETE_HANDOUT,
+        "6.6",
+    ),
+    "6.4": Blank(
+        N_("round_to_levels"),
+        N_("z: [..., D]. Return whole numbers [..., D], float32, with the gradient of the bounded numbers."),
+        DISCRETE_HANDOUT,
+        "6.6",
+    ),
+}
+ALL_BLANKS = BLANKS | DISCRETE_BLANKS
+
 MARKER = re.compile(r"(?P<indent> *)# (?P<kind>BEGIN|END) SOLUTION (?P<number>\d+(\.\d+)+)")
 LIKE_A_MARKER = re.compile(r"^\s*#.*\b(BEGIN|END)\b.*\bSOLUTION", re.IGNORECASE)
 
@@ -116,7 +157,7 @@ def find_blocks(lines: list[str], name: str = "submission.py") -> list[Block]:
                 number=number,
                 opened=opened[0],
             )
-        if number not in BLANKS:
+        if number not in ALL_BLANKS:
             raise LabError(
                 "{place}: unknown SOLUTION {number}: add it to BLANKS in {name}",
                 place=place,
@@ -138,20 +179,22 @@ def find_blocks(lines: list[str], name: str = "submission.py") -> list[Block]:
 
 def blank_lines(number: str, indent: str) -> list[str]:
     """The lines that replace a solution: the task as a comment, and an error that names the blank."""
-    blank, about = BLANKS[number], {"number": number, "handout": _(HANDOUT)}
-    todo = _("TODO {number}: {task} See part {number} of {handout}.", task=_(blank.task), **about)
+    blank = ALL_BLANKS[number]
+    about = {"number": blank.section or number, "handout": _(blank.handout)}
+    about |= {"blank": number, "name": _(blank.name), "task": _(blank.task)}
+    todo = _("TODO {blank}: {task} See part {number} of {handout}.", **about)
     lines = wrap(todo, WIDTH, f"{indent}# ").split("\n")
-    message = _("{number} {name}: see part {number} of {handout}", name=_(blank.name), **about)
+    message = _("{blank} {name}: see part {number} of {handout}", **about)
     return [*lines, f'{indent}raise NotImplementedError("{message}")']
 
 
-def without_solutions(text: str) -> str:
-    """The students' submission.py. Raises: LabError for wrong markers, or a blank without a solution."""
+def without_solutions(text: str, blanks: Mapping[str, Blank] = BLANKS, name: str = "submission.py") -> str:
+    """The students' version of a file. Raises: LabError for wrong markers, or a blank without a solution."""
     lines = text.splitlines()
-    blocks = find_blocks(lines)
-    missing = BLANKS.keys() - {block.number for block in blocks}
+    blocks = find_blocks(lines, name)
+    missing = blanks.keys() - {block.number for block in blocks}
     if missing:
-        raise LabError("submission.py has no SOLUTION {missing}", missing=", ".join(sorted(missing)))
+        raise LabError("{name} has no SOLUTION {missing}", name=name, missing=", ".join(sorted(missing)))
     for block in reversed(blocks):
         lines[block.start : block.end] = blank_lines(block.number, block.indent)
     return "\n".join(lines) + "\n"

@@ -2,12 +2,13 @@
 
     python scripts/make_student_version.py --out student/
     python scripts/make_student_version.py --out student/ --with_data mnist
+    python scripts/make_student_version.py --out student/ --with_discrete     # with part 6, discrete codes
 
 Each answer in submission.py, between `# BEGIN SOLUTION n` and `# END SOLUTION n`, is replaced by a TODO and a
 `NotImplementedError`. The files of `SHIPPED` and `SHIPPED_FOLDERS` are copied unchanged; a new file elsewhere
 is not shipped until it is listed. The build fails if a shipped file contains a line of a solution, computes a
 piece of one in another way (`leaks.py`), or imports a module of the lab that is not shipped. `manifest.json`
-has the sha256 of every file except submission.py.
+has the sha256 of every file without blanks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from apps.student_version.blanks import BLANKS, find_blocks, without_solutions
+from apps.student_version.blanks import BLANKS, DISCRETE_BLANKS, find_blocks, without_solutions
 from apps.student_version.leaks import check_no_piece
 from vaelab.cli import LabError, Parser
 from vaelab.files import make_folder, read_json, write_file, write_json
@@ -44,8 +45,12 @@ SHIPPED = [
 ]
 # All Python files and templates of these folders, except those in `EXCLUDED`.
 SHIPPED_FOLDERS = ["vaelab", "apps/report", "apps/selfcheck", "apps/playground"]
+# Part 6 of the handout, shipped with --with_discrete.
+DISCRETE_SOURCE = "beyond/discrete/discrete.py"
+DISCRETE_CHECKS = ["apps/selfcheck/discrete.py", "vaelab/checks/discrete_checks.py"]
+DISCRETE = [*DISCRETE_CHECKS, "docs/discrete.md", "docs/discrete.zh.md"]
 # likelihood.py has functions that are answers of blank 2.3.
-EXCLUDED = ["vaelab/sweep_results.py", "vaelab/metrics/likelihood.py"]
+EXCLUDED = ["vaelab/sweep_results.py", "vaelab/metrics/likelihood.py", *DISCRETE_CHECKS]
 # Shipped if they exist.
 OPTIONAL = [
     *("docs/handout.md", "docs/handout.zh.md", "docs/figures/*.png", "docs/gallery/*"),
@@ -191,20 +196,25 @@ def prepared_data(dataset: str) -> dict[str, Path]:
     return files
 
 
-def build(folder: Path, dataset: str | None) -> int:
+def build(folder: Path, dataset: str | None, with_discrete: bool = False) -> int:
     """Write the students' version into an empty folder. Returns: the number of its files."""
     files = files_to_ship() | (prepared_data(dataset) if dataset else {})
+    files |= {name: REPO / name for name in DISCRETE if with_discrete}
     for name, source in files.items():
         make_folder((folder / name).parent)
         shutil.copy(source, folder / name)
     solved = (REPO / "submission.py").read_text(encoding="utf-8")
     write_file(folder / "submission.py", without_solutions(solved))
+    discrete = (REPO / DISCRETE_SOURCE).read_text(encoding="utf-8")
+    if with_discrete:
+        write_file(folder / "discrete.py", without_solutions(discrete, DISCRETE_BLANKS, "discrete.py"))
     check_no_solution(folder, solved)
+    check_no_solution(folder, discrete)
     check_no_piece(folder, solved)
     check_imports(folder)
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)}
     write_json(folder / "manifest.json", {"lab": LAB, "files": hashes})
-    return len(files) + 2
+    return len(files) + 2 + with_discrete
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -218,6 +228,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices=("mnist", "fashion", "kmnist", "digits"),
         help="also include dataset/DATASET/train.npz and valid.npz, as prepared in the working folder",
     )
+    parser.add_argument(
+        "--with_discrete",
+        action="store_true",
+        help="also include part 6, discrete codes, which is optional: its text, discrete.py, its checks",
+    )
     args = parser.parse_args(argv)
     out = args.out.resolve()
     check_out(out, args.overwrite)
@@ -225,15 +240,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix=".student-", dir=out.parent) as beside:
         new, old = Path(beside, "new"), Path(beside, "old")
         new.mkdir()
-        n = build(new, args.with_data)
+        n = build(new, args.with_data, args.with_discrete)
         if out.exists():
             out.rename(old)
         new.rename(out)
-    print(
-        _(
-            "wrote {n} files to {out}: submission.py has {count} blanks; manifest.json lists the rest",
-            n=n,
-            out=args.out,
-            count=len(BLANKS),
-        )
-    )
+    print(_("wrote {n} files to {out}; manifest.json lists those without blanks", n=n, out=args.out))
+    print(_("submission.py has {count} blanks", count=len(BLANKS)))
+    if args.with_discrete:
+        print(_("discrete.py has {count} blanks", count=len(DISCRETE_BLANKS)))

@@ -24,9 +24,10 @@ from beyond.discrete.fsq import LEVELS, FiniteScalarQuantizer
 from beyond.discrete.prior import CodePrior
 from beyond.discrete.quantizer import Quantized, Quantizer
 from beyond.discrete.vq import VectorQuantizer
-from model import MNIST_SHAPE, ConvDecoder, ConvEncoder, Shape, to_images
+from model import MNIST_SHAPE, PATCH, ConvDecoder, ConvEncoder, Shape, to_images
 
 QUANTIZERS = ("vq", "fsq")
+MAX_CODES = 65_536
 AUTOENCODER, PRIOR = 0, 1  # the stages of training
 
 
@@ -68,24 +69,48 @@ class GridDecoder(nn.Module):
         return to_images(logits.sigmoid(), self.image_shape)  # [B, H, W] or [B, C, H, W]
 
 
-def make_quantizer(name: str, num_codes: int) -> Quantizer:
-    """A quantizer by its name. Raises: ValueError for an unknown name or a number of codes it can't have."""
+def grid_size(image_shape: Shape) -> int:
+    """The number of patches of an image."""
+    return math.prod(-(-side // PATCH) for side in image_shape[1:])
+
+
+def make_quantizer(name: str, num_codes: int, levels: str = "", restart_below: float = 0.1) -> Quantizer:
+    """A quantizer by its name. levels: of fsq, as in "8,5,5,5", instead of num_codes.
+
+    Raises: ValueError for an unknown name, or a number of codes or levels that it can't have.
+    """
     if name == "vq":
-        return VectorQuantizer(num_codes)
+        if levels:
+            raise ValueError("levels are an option of fsq: give vq num_codes")
+        return VectorQuantizer(num_codes, restart_below=restart_below)
     if name != "fsq":
         raise ValueError(f"quantizer must be one of {', '.join(QUANTIZERS)}, got {name}")
+    if levels:
+        return FiniteScalarQuantizer(parse_levels(levels))
     if num_codes not in LEVELS:
         raise ValueError(f"num_codes of fsq must be one of {', '.join(map(str, LEVELS))}, got {num_codes}")
     return FiniteScalarQuantizer(LEVELS[num_codes])
+
+
+def parse_levels(text: str) -> tuple[int, ...]:
+    """Levels written as "8,5,5,5". Raises: ValueError if they are not numbers, or give too many codes."""
+    try:
+        levels = tuple(int(word) for word in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"levels must be numbers with commas, as in 8,5,5,5, got {text}") from error
+    if math.prod(levels) > MAX_CODES:
+        raise ValueError(f"levels must give at most {MAX_CODES} codes, their product, got {text}")
+    return levels
 
 
 class DiscreteVAE(nn.Module):
     """Encoder, quantizer (`vq` or `fsq`), decoder, and a prior over the indices.
 
     latent_dim: must be the number of patches, n. num_codes: K (for fsq, the key of `fsq.LEVELS`).
+    levels: of fsq, as in "8,5,5,5", instead of num_codes.
     num_classes: 10 for a prior that is conditioned on the label, 1 for one that is not; encoder and decoder
     do not see the label in either case. prior_share: the share of the training that the second stage takes.
-    temperature: of the prior in `generate`.
+    temperature: of the prior in `generate`. restart_below: of vq, see `VectorQuantizer`.
     """
 
     def __init__(
@@ -93,6 +118,7 @@ class DiscreteVAE(nn.Module):
         latent_dim: int = 49,
         quantizer: str = "vq",
         num_codes: int = 512,
+        levels: str = "",
         channels: int = 64,
         activation: str = "silu",
         image_shape: Shape = MNIST_SHAPE,
@@ -101,9 +127,10 @@ class DiscreteVAE(nn.Module):
         prior_layers: int = 2,
         prior_share: float = 0.4,
         temperature: float = 1.0,
+        restart_below: float = 0.1,
     ) -> None:
         super().__init__()
-        self.quantizer = make_quantizer(quantizer, num_codes)
+        self.quantizer = make_quantizer(quantizer, num_codes, levels, restart_below)
         networks = (self.quantizer.code_dim, image_shape, channels, activation)
         self.encoder, self.decoder = GridEncoder(*networks), GridDecoder(*networks)
         self.latent_dim = math.prod(self.decoder.grid)  # n
@@ -111,6 +138,8 @@ class DiscreteVAE(nn.Module):
             raise ValueError(
                 f"latent_dim must be {self.latent_dim}, an index for each patch of an image, got {latent_dim}"
             )
+        if not 0 < prior_share < 1:
+            raise ValueError(f"prior_share must be between 0 and 1, got {prior_share}")
         self.num_classes, self.temperature = num_classes, temperature
         self.prior = CodePrior(
             self.quantizer.num_codes, self.latent_dim, num_classes, prior_width, prior_layers

@@ -84,6 +84,8 @@ class CodePrior(nn.Module):
         heads: int = 4,
     ) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"the width of the prior must be a multiple of {heads}, got {width}")
         self.num_codes, self.length = num_codes, length
         self.cache_shape = (heads, length, width // heads)
         self.embed = nn.Embedding(num_codes + 1, width)  # the last row is the start token
@@ -93,6 +95,8 @@ class CodePrior(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, num_codes)
+        for weight in self.head.parameters():  # the training starts from the uniform prior
+            nn.init.zeros_(weight)
 
     def inputs(self, previous: Tensor, y: Tensor, place: int = 0) -> Tensor:
         """The input of consecutive places, from `place` on. previous: [B, n], y: [B]. [B, n, width]."""

@@ -43,6 +43,11 @@ def options_page() -> str:
         for entry in fields(beyond_options.Additions)
         for about in [beyond_options.OPTIONS[entry.name]]
     ]
+    discrete = [("`--model`", "submission", limits(beyond_options.MODEL), beyond_options.MODEL.help)]
+    discrete += [
+        (f"`--{name}`", default, limits(about), about.help)
+        for name, (about, default) in beyond_options.DISCRETE_OPTIONS.items()
+    ]
     return f"""# Options
 
 The options of `train.py` that decide its result; `python train.py --help` lists the others as well. Every
@@ -61,6 +66,12 @@ All off by default; not part of the students' version. `--beyond` switches on al
 network, more epochs and augmentation. [beyond.md](beyond.md) explains them.
 
 {markdown(("option", "default", "values", "meaning"), rows)}
+
+## Discrete codes
+
+Not part of the students' version. [beyond.md](beyond.md) explains them.
+
+{markdown(("option", "default", "values", "meaning"), discrete)}
 """
 
 
