@@ -85,8 +85,8 @@ DISCRETE_BLANKS = {
     "6.1": Blank(
         N_("nearest_code"),
         N_(
-            "z: [..., D], codebook: [K, D]. Return the index of the nearest code vector for each vector, int64 "
-            "[...], from one matrix product, without a tensor [..., K, D] of all differences."
+            "z: [..., D], codebook: [K, D]. Return the index of the nearest code vector for each vector, "
+            "int64 [...], from one matrix product, without a tensor [..., K, D] of all differences."
         ),
         DISCRETE_HANDOUT,
         "6.6",
@@ -102,8 +102,8 @@ DISCRETE_BLANKS = {
     "6.3": Blank(
         N_("codebook_losses"),
         N_(
-            "z, codes: [B, ..., D]. Return (codebook_loss, commitment_loss), each a scalar []: sum over the grid "
-            "and over D, mean over the batch. The first trains the codes only, the second z only."
+            "z, codes: [B, ..., D]. Return (codebook_loss, commitment_loss), each a scalar []: sum over the "
+            "grid and over D, mean over the batch. The first trains the codes only, the second z only."
         ),
         DISCRETE_HANDOUT,
         "6.6",

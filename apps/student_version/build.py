@@ -37,7 +37,11 @@ MIN_LINE = 15  # characters: a shorter line of code is not specific to a solutio
 # The files that training, inference, grading, the self-check and the students' own tests need.
 SHIPPED = [
     *(".gitignore", "LICENSE", "pyproject.toml", "requirements.txt", "requirements/test.txt"),
-    *("requirements/playground.txt", "requirements/docs.txt", "requirements/sweep.txt"),  # test.txt names them
+    *(
+        "requirements/playground.txt",
+        "requirements/docs.txt",
+        "requirements/sweep.txt",
+    ),  # test.txt names them
     *("dataset/README.md", "notebooks/lab.ipynb"),
     *("model.py", "data_utils.py", "trainer.py", "train.py", "inference.py", "grade.py", "check.py"),
     *("playground.py", "scripts/install.sh", "scripts/quickstart.sh"),

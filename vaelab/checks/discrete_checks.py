@@ -86,8 +86,8 @@ def nearest_value(discrete: ModuleType) -> None:
                 like(squares.expand_as(distances).argmin(dim=-1)),
                 N_("nearest_code: the distance lacks the cross term 2 z e"),
                 N_(
-                    "Every vector chooses the same code, the shortest one. Expand ||z - e||^2 once more, term "
-                    "by term."
+                    "Every vector chooses the same code, the shortest one. Expand ||z - e||^2 once more, "
+                    "term by term."
                 ),
             ),
             (
