@@ -1,7 +1,7 @@
 """The options of a training: each once, with its default, its bounds and its help line.
 
 The command lines, the checks of a loaded checkpoint, the grid of a sweep and the table in docs/options.md
-(`python -m vaelab.config` prints it) are made from this file. It imports no torch, so that `--help` is quick.
+are made from this file. It imports no torch, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from vaelab.cli import LabError, markdown, number
+from vaelab.cli import LabError, number
 from vaelab.language import N_, _
 from vaelab.tasks import TASKS
 
@@ -327,32 +327,3 @@ def default_text(name: str) -> str:
         return "$OMP_NUM_THREADS, else the number of processors"
     default = TrainConfig.__dataclass_fields__[name].default
     return f"{default:g}" if isinstance(default, float) else str(default)
-
-
-def options_table(sections: dict[str, dict[str, tuple[Option, str]]] | None = None) -> str:
-    """The options of `train.py` that decide its result, as a Markdown table."""
-    rows = []
-    for name, entry in model_options().items():
-        rows.append(("model", f"`--{name}`", entry.default, limits(entry.about), entry.about.help))
-    for name, about in TRAINING_OPTIONS.items():
-        rows.append(("training", f"`--{name}`", default_text(name), limits(about), about.help))
-    for section, options in (sections or {}).items():
-        rows += [
-            (section, f"`--{name}`", default, limits(about), about.help)
-            for name, (about, default) in options.items()
-        ]
-    return markdown(("group", "option", "default", "values", "meaning"), rows)
-
-
-def limits(about: Option) -> str:
-    """The values that an option accepts, as text."""
-    if about.choices:
-        return ", ".join(about.choices)
-    if about.kind not in (int, float):
-        return "true, false" if about.kind is bool else "text"
-    start = f"above {about.minimum:g}" if about.exclusive else f"from {about.minimum:g}"
-    return start if about.maximum == 2**31 - 1 else f"{start} to {about.maximum:g}"
-
-
-if __name__ == "__main__":
-    print(options_table())

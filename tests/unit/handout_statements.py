@@ -14,6 +14,7 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from submission import vae_loss
 from trainer import Trainer
+from vaelab.schedule import Schedule
 
 
 @statement("handout", "the KL divergence is infinite.", "则 KL 散度为正无穷")
@@ -174,7 +175,7 @@ def variances_of_the_two_gradients() -> None:
 def learning_rate_of_a_run() -> None:
     trainer = object.__new__(Trainer)
     trainer.config = SimpleNamespace(lr=3e-3, warmup_steps=100, epochs=10)
-    trainer.steps_per_epoch = 391
+    trainer.schedule = Schedule.of(object(), steps=3910)
     assert trainer.learning_rate(0) == pytest.approx(3e-5)
     assert trainer.learning_rate(99) == pytest.approx(3e-3, rel=0.01)
     assert trainer.learning_rate(3909) < 1e-8

@@ -16,7 +16,7 @@ import pytest
 
 from beyond import options as beyond_options
 from vaelab.cli import markdown
-from vaelab.config import limits, options_table
+from vaelab.options_table import limits, options_table
 
 REPO = Path(__file__).resolve().parents[2]
 README, README_ZH = REPO / "README.md", REPO / "README.zh.md"
@@ -55,7 +55,7 @@ other command explains its options with `--help` too. `python -m tests.unit.test
 
 ## The model and the training
 
-`python -m vaelab.config` prints this table. The options of the model are the keyword arguments of the classes
+`python -m tests.unit.test_docs` writes this table. The options of the model are the keyword arguments of the classes
 in `submission.py`: an argument that you add there becomes an option.
 
 {options_table()}

@@ -26,22 +26,14 @@ def make_case() -> tuple[Tensor, Tensor]:
 
 def check_result(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """`value` must be a tensor of this shape and type."""
+    expected = N_("Expected {dtype} {shape}; got {got}.")
     about = {"name": name, "dtype": dtype, "shape": list(shape)}
     if not isinstance(value, Tensor):
-        raise CheckFailed(
-            "{name} is not a tensor",
-            "Expected {dtype} {shape}; got {got}.",
-            got=type(value).__name__,
-            **about,
-        )
+        raise CheckFailed(N_("{name} is not a tensor"), expected, got=type(value).__name__, **about)
     if value.shape != shape:
-        raise CheckFailed(
-            "{name}: wrong shape", "Expected {dtype} {shape}; got {got}.", got=list(value.shape), **about
-        )
+        raise CheckFailed(N_("{name}: wrong shape"), expected, got=list(value.shape), **about)
     if value.dtype != dtype:
-        raise CheckFailed(
-            "{name}: wrong dtype", "Expected {dtype} {shape}; got {got}.", got=value.dtype, **about
-        )
+        raise CheckFailed(N_("{name}: wrong dtype"), expected, got=value.dtype, **about)
 
 
 def name_mistake(mistakes: list[tuple[Callable[[], bool], str, str]]) -> None:
