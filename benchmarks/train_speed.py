@@ -201,7 +201,7 @@ def measure(
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--images", type=number(int, 1280), default=12_800, help="a pass (default: 12,800)")
+    parser.add_argument("--images", type=number(int, 256), default=12_800, help="a pass (default: 12,800)")
     parser.add_argument("--rounds", type=number(int, 1, 100), default=5, help="passes each (default: 5)")
     add_dataset_option(parser)
     add_data_dir_option(parser)

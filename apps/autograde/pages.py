@@ -16,6 +16,7 @@ from apps.autograde.results import StudentResult
 from apps.autograde.statuses import STATUSES
 from apps.autograde.verdicts import TITLES
 from vaelab.images import data_uri
+from vaelab.language import _
 from vaelab.metrics.score import max_score, score_terms
 from vaelab.tasks import TASKS
 from vaelab.templates import template_environment
@@ -67,16 +68,24 @@ def hint(task: str, grade: Mapping[str, Any], medians: Mapping[str, float]) -> s
     if grade["status"] != "ok":
         return ""
     if grade["score"] >= max_score(task):
-        return "This task has all its points."
+        return _("This task has all its points.")
     gains = [((term.most - term.points) * grade["bonus"], term) for term in score_terms(task, grade)]
     gain, term = max(gains, key=lambda pair: pair[0])
     metric = next(key for key in ("ssim", "mse", "fid") if key in term.formula)
-    text = f"The most points to gain are in the term {term.formula}: up to {gain:.2f}."
+    sentences = [
+        _(
+            "The most points to gain are in the term {formula}: up to {gain:.2f}.",
+            formula=term.formula,
+            gain=gain,
+        )
+    ]
     if metric in medians:
         yours, middle = number_text(grade[metric]), number_text(medians[metric])
-        text += f" Your {metric} is {yours}, the median of the class {middle}."
-    smaller = max_score(task) - grade["score"]
-    return f"{text} {smaller:.2f} points are missing to the maximum."
+        about = {"metric": metric, "yours": yours, "median": middle}
+        sentences.append(_("Your {metric} is {yours}, the median of the class {median}.", **about))
+    missing = max_score(task) - grade["score"]
+    sentences.append(_("{missing:.2f} points are missing to the maximum.", missing=missing))
+    return " ".join(sentences)
 
 
 def student_page(result: StudentResult, book: Gradebook, medians: dict[str, Mapping[str, float]]) -> str:
@@ -95,9 +104,14 @@ def student_page(result: StudentResult, book: Gradebook, medians: dict[str, Mapp
         words = hint(task, grade, medians[task])
         section = (task, grade, status_of(grade), max_score(task), rows, words, picture, "fid" in grade)
         sections.append(PageSection(*section))
-    failed = [
-        (*TITLES.get(name, ("", name)), result.counted.checks[name]["why"]) for name in result.failed_checks
-    ]
+    failed = []
+    for name in result.failed_checks:
+        number, title = TITLES.get(name, ("", name))
+        failed.append((number, _(title), result.counted.checks[name]["why"]))
+    titles = {
+        number: _("result: the score of {task}", task=number) if number in TASKS else _(part.title)
+        for number, part in PARTS.items()
+    }
     template = template_environment(Path(__file__).parent).get_template("student_page.html")
     return template.render(
         result=result,
@@ -106,6 +120,7 @@ def student_page(result: StudentResult, book: Gradebook, medians: dict[str, Mapp
         failed=failed,
         parts=PARTS,
         max_total=MAX_TOTAL,
+        titles=titles,
         decided=attempt.decided if attempt else {},
         attempt=attempt,
         n_checks=len(result.counted.checks),

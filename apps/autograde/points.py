@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaelab.language import N_
 from vaelab.metrics.score import max_score
 from vaelab.tasks import TASKS
 
@@ -26,17 +27,19 @@ def part(title: str, **checks: float) -> Part:
 
 # By number, in the order of the handout. The names of the checks are those of verdicts.py.
 PARTS: dict[str, Part] = {
-    "0.1": Part("KL divergence", 20),
-    "0.2": Part("EM and the ELBO", 10),
-    "1.1": Part("the objective", 10),
-    "2.2.1": part("the layers", layers=4),
-    "2.2.2": part("encode", encode=3),
-    "2.2.3": part("decode", decode=3),
-    "2.2.4": part("forward", forward_eval=1, forward_pairs=1, forward_train=1, gradient=1, forward_labels=1),
-    "2.3": part("vae_loss", loss_recon=6, loss_kl=6, loss_shape=1, loss_sum=2),
-    "3.1": part("the conditional layers", conditional_layers=8),
-    "3.2": part("encode with labels", encode_labels=6),
-    "3.3": part("decode with labels", decode_labels=6),
+    "0.1": Part(N_("KL divergence"), 20),
+    "0.2": Part(N_("EM and the ELBO"), 10),
+    "1.1": Part(N_("the objective"), 10),
+    "2.2.1": part(N_("the layers"), layers=4),
+    "2.2.2": part(N_("encode"), encode=3),
+    "2.2.3": part(N_("decode"), decode=3),
+    "2.2.4": part(
+        N_("forward"), forward_eval=1, forward_pairs=1, forward_train=1, gradient=1, forward_labels=1
+    ),
+    "2.3": part(N_("vae_loss"), loss_recon=6, loss_kl=6, loss_shape=1, loss_sum=2),
+    "3.1": part(N_("the conditional layers"), conditional_layers=8),
+    "3.2": part(N_("encode with labels"), encode_labels=6),
+    "3.3": part(N_("decode with labels"), decode_labels=6),
     **{task: Part(f"result: the score of {task}", max_score(task)) for task in TASKS},
 }
 MAX_TOTAL = sum(each.most for each in PARTS.values())

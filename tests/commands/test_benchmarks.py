@@ -26,7 +26,7 @@ def table(printed: str) -> list[list[str]]:
 
 
 def test_train_speed(lab_copy: Path) -> None:
-    options = ("--dataset", "digits", "--images", 1280, "--rounds", 1)
+    options = ("--dataset", "digits", "--images", 256, "--rounds", 1)
     rows = table(succeed("benchmarks/train_speed.py", *options, cwd=lab_copy, repo=lab_copy, timeout=900))
     assert {row[0] for row in rows} >= {"MLP 784-400-20", "VAE0label's default", "Genwithlabel's default"}
     speeds = {(row[0], row[1]): float(row[2].replace(",", "")) for row in rows}

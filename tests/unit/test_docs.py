@@ -55,8 +55,8 @@ other command explains its options with `--help` too. `python -m tests.unit.test
 
 ## The model and the training
 
-`python -m tests.unit.test_docs` writes this table. The options of the model are the keyword arguments of the classes
-in `submission.py`: an argument that you add there becomes an option.
+`python -m tests.unit.test_docs` writes this table. The options of the model are the keyword arguments of the
+classes in `submission.py`: an argument that you add there becomes an option.
 
 {options_table()}
 

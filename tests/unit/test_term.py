@@ -26,6 +26,7 @@ from apps.autograde.roster import Student, WrittenPoints, match_roster, points_b
 from apps.autograde.similarity import links_in, similar_pairs, weight_checksums
 from apps.autograde.submissions import file_name, find_submissions
 from apps.autograde.verdicts import VERDICTS
+from vaelab import language
 from vaelab.cli import LabError
 from vaelab.metrics.score import score
 from vaelab.tasks import TASKS
@@ -415,6 +416,27 @@ def test_the_students_page_has_the_pseudonym_hints_and_no_flag(tmp_path: Path) -
     two = result("Ann", attempt("first", 0), attempt("second", 60))
     assert student_page(two, book, medians([two], ("mse",))).count("VAE0label ok") == 2  # the history
     assert hint("VAE0label", ok("VAE0label", 1.0, 0.0), {}) == "This task has all its points."
+
+
+def test_the_students_page_in_chinese(tmp_path: Path) -> None:
+    found = result("Ann", attempt(passed=False))
+    before = language.language()
+    language.set_language("zh")
+    try:
+        text = student_page(found, Gradebook(tmp_path), medians([found], ("mse", "ssim")))
+    finally:
+        language.set_language(before)
+    for words in (
+        "Ann 的成绩",
+        "没有通过的检查",
+        "全班中位数",
+        "KL 散度",
+        "结果：VAE0label 的得分",
+        "最有提升空间",
+    ):
+        assert words in text
+    assert "median of the class" not in text
+    assert '<html lang="zh">' in text
 
 
 def test_the_lecturers_page(tmp_path: Path) -> None:
