@@ -15,6 +15,7 @@ from vaelab.checks.explanation import explain
 from vaelab.checks.test_doubles import SubmissionUnderTest
 from vaelab.cli import wrap
 from vaelab.files import read_json
+from vaelab.hand_in import MODEL
 from vaelab.language import N_, _
 
 
@@ -46,9 +47,12 @@ def note_changes(folder: Path) -> None:
     for name, expected in read_json(folder / "manifest.json").get("files", {}).items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            print(
-                _("note: {name} is not the original file; the grade is computed with the original", name=name)
-            )
+            if name == MODEL:
+                print(
+                    _("note: {name} is not the original file; hand it in too: grading uses yours", name=name)
+                )
+            else:
+                print(_("note: {name} is not the original file; grading uses the original", name=name))
 
 
 def finish(
