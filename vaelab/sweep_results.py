@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 
 from vaelab.cli import LabError
 from vaelab.files import read_json, write_file
+from vaelab.language import _
 from vaelab.metrics.score import max_score, score_terms
-from vaelab.plotting import figure_png, new_figure, to_csv, to_table
+from vaelab.plotting import figure_png, figure_text, new_figure, to_csv, to_table
 from vaelab.tasks import TASKS
 
 RESULT = "result.json"  # of a configuration that is done, pruned or failed
@@ -45,9 +46,13 @@ def read_results(root: Path) -> list[dict[str, Any]]:
         if good:
             rows.append(row)
         else:
-            print(f"note: {path} is damaged and left out: the same sweep will run this configuration again")
+            text = _(
+                "note: {path} is damaged and left out: the same sweep will run this configuration again",
+                path=path,
+            )
+            print(text)
     if not rows:
-        raise LabError(f"{root} contains no results of a sweep: run bash scripts/sweep.sh first")
+        raise LabError("{root} contains no results of a sweep: run bash scripts/sweep.sh first", root=root)
     last = ("status", "reason", *QUALITY, "finished")
     options = [key for row in rows for key in row if key not in ("task", *last)]
     columns = ["task", *dict.fromkeys(options), *last]
@@ -77,11 +82,12 @@ def best(rows: list[dict[str, Any]]) -> str:
 
 def score_lines(task: str, rows: list[dict[str, Any]]) -> dict[str, list[float]]:
     """The score, each of its terms, and the bonus, for each row."""
-    lines = {f"score\nbefore the cap of {max_score(task):g}": [row["score_uncapped"] for row in rows]}
+    title = figure_text("score\nbefore the cap of {maximum:g}", maximum=max_score(task))
+    lines = {title: [row["score_uncapped"] for row in rows]}
     terms = [score_terms(task, row) for row in rows]
     for i, term in enumerate(terms[0]):
         lines[term.formula] = [each[i].points for each in terms]
-    return lines | {"bonus": [row["bonus"] for row in rows]}
+    return lines | {figure_text("bonus"): [row["bonus"] for row in rows]}
 
 
 # --- Figures ------------------------------------------------------------------------------------
@@ -122,7 +128,10 @@ def draw(task: str, rows: list[dict[str, Any]], path: Path) -> None:
         grid[-1, column].set_xlabel(key)
     for axes, label in zip(grid[:, 0], lines, strict=True):
         axes.set_ylabel(label.replace(" max", "\nmax"), fontsize=8)
-    title = f"{task}: every configuration; for each value the mean, and the standard deviation over seeds"
+    title = figure_text(
+        "{task}: every configuration; for each value the mean, and the standard deviation over seeds",
+        task=task,
+    )
     figure.suptitle(title, fontsize=10)
     write_file(path, figure_png(figure))
 
@@ -176,11 +185,16 @@ def draw_search(task: str, rows: list[dict[str, Any]], path: Path) -> None:
     history, bars, parallel = figure.subplots(1, 3, width_ratios=(1, 0.8, 1.4))
     history.plot(range(1, len(rows) + 1), scores, ".", color="tab:blue", alpha=0.5)
     history.step(range(1, len(rows) + 1), list(accumulate(scores, max)), where="post", color="tab:orange")
-    history.set(title="score, and the best so far", xlabel="configurations, as they were finished")
+    history.set_title(figure_text("score, and the best so far"))
+    history.set_xlabel(figure_text("configurations, as they were finished"))
     history.xaxis.get_major_locator().set_params(integer=True)
     shares = importances(rows, keys)
     bars.barh(list(shares)[::-1], list(shares.values())[::-1], color="tab:blue")
-    bars.set(title="importance of each variable" if shares else "importance: needs optuna", xlim=(0, 1))
+    if shares:
+        bars.set_title(figure_text("importance of each variable"))
+    else:
+        bars.set_title(figure_text("importance: needs optuna"))
+    bars.set_xlim(0, 1)
     columns = {key: place([row[key] for row in rows]) for key in keys} | {"score": scores}
     ends = {key: (min(values), max(values)) for key, values in columns.items()}
     for i in sorted(range(len(rows)), key=lambda i: scores[i]):  # the best above the others
@@ -194,9 +208,11 @@ def draw_search(task: str, rows: list[dict[str, Any]], path: Path) -> None:
             text = f"{values[i]:.3g}" if isinstance(values[i], float) else str(values[i])
             parallel.text(x, y, text, ha="center", va=side, fontsize=8)
         parallel.axvline(x, color="black", linewidth=0.6)
-    parallel.set(title="every configuration", ylim=(-0.15, 1.15), yticks=[])
+    parallel.set_title(figure_text("every configuration"))
+    parallel.set(ylim=(-0.15, 1.15), yticks=[])
     parallel.set_xticks(range(len(columns)), list(columns), fontsize=8)
-    figure.suptitle(f"{task}: score before the cap of {max_score(task):g}", fontsize=10)
+    title = figure_text("{task}: score before the cap of {maximum:g}", task=task, maximum=max_score(task))
+    figure.suptitle(title, fontsize=10)
     write_file(path, figure_png(figure))
 
 
@@ -209,16 +225,17 @@ def summarise(root: Path) -> None:
     for task in TASKS:
         finished = [row for row in rows if row["task"] == task and row["status"] == "done"]
         if finished:
-            print(f"\n{task}, {len(finished)} configurations, the best:\n\n{best(finished)}")
+            heading = _("{task}, {count} configurations, the best:", task=task, count=len(finished))
+            print(f"\n{heading}\n\n{best(finished)}")
         if finished and varied_options(finished):
             written += [root / f"sweep_{task}.png", root / f"sweep_{task}_search.png"]
             draw(task, finished, written[-2])
             draw_search(task, finished, written[-1])
     if pruned := sum(row["status"] == "pruned" for row in rows):
-        print(f"\npruned: {pruned}")
+        print("\n" + _("pruned: {count}", count=pruned))
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
         keys = ["task", *varied_options(rows), "reason"]
-        print(f"\nfailed: {len(failed)}; the same grid will try them again\n")
+        print("\n" + _("failed: {count}; the same grid will try them again", count=len(failed)) + "\n")
         print(to_table([{key: row[key] for key in keys} for row in failed]))
-    print(f"\nwrote {', '.join(map(str, written))}")
+    print("\n" + _("wrote {files}", files=", ".join(map(str, written))))

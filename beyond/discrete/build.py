@@ -23,8 +23,10 @@ def model_args(model: str, task: str, options: dict[str, Any], image_shape: Shap
     known = [name for name in parameters if name not in SET_HERE]
     if unknown := [name for name in options if name not in known]:
         raise LabError(
-            f"--model {model} has no option {', '.join(f'--{name}' for name in unknown)}: it takes "
-            + ", ".join(f"--{name}" for name in known)
+            "--model {model} has no option {unknown}: it takes {known}",
+            model=model,
+            unknown=", ".join(f"--{name}" for name in unknown),
+            known=", ".join(f"--{name}" for name in known),
         )
     if {"num_codes", "levels"} <= options.keys():
         raise LabError("--levels decides the number of codes: leave --num_codes out")
@@ -40,13 +42,17 @@ def build_from(args: dict[str, Any]) -> DiscreteVAE:
     try:
         return DiscreteVAE(**args)
     except (TypeError, ValueError) as error:
-        raise LabError(f"--model {args.get('quantizer')}: {error}") from error
+        raise LabError("--model {model}: {error}", model=args.get("quantizer"), error=error) from error
 
 
 def build(config: TrainConfig) -> DiscreteVAE:
     """The model of a configuration, freshly initialised. Raises: LabError for wrong arguments."""
     if config.beyond:
-        raise LabError(f"--model {config.model} can't have the additions {config.beyond}")
+        raise LabError(
+            "--model {model} can't have the additions {additions}",
+            model=config.model,
+            additions=config.beyond,
+        )
     if config.model_args.get("quantizer") != config.model:
-        raise LabError(f"the arguments of its model are not those of --model {config.model}")
+        raise LabError("the arguments of its model are not those of --model {model}", model=config.model)
     return build_from(config.model_args)

@@ -29,8 +29,6 @@ NOT_YET = (
     "apps/explore",
     "apps/student_version/leaks.py",
     "apps/site",  # its titles stand in both languages side by side
-    "vaelab/sweep_results.py",
-    "beyond/discrete",
 )
 PYTHON = [
     path
