@@ -106,6 +106,8 @@ def run_trial(claim: Claim, settings: Settings) -> dict[str, Any]:
         status = "failed" if reason else "done"
     except optuna.TrialPruned as pruned:
         status, reason = "pruned", str(pruned)
+    finally:
+        callbacks.REGISTERED.clear()  # other trainings of this process are not of this trial
     if any(text in reason for text in DISK_ERRORS):
         raise LabError("{reason}: make room, then run the same command again to continue", reason=reason)
     result |= {"status": status, "reason": reason, "finished": time.time()}
