@@ -11,7 +11,6 @@ scores are computed from the stored numbers. The output says which and why.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from apps.autograde.limits import Limits
 from apps.autograde.statuses import STATUSES
 from vaelab.cli import Parser, number
 from vaelab.data.options import DATASETS, add_data_dir_option, add_split_option
+from vaelab.threads import available_processors
 
 
 def share(text: str) -> tuple[int, int]:
@@ -113,7 +113,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options."""
     parser = Parser(description=__doc__)
-    add, cores = parser.add_argument, os.cpu_count() or 1
+    add, cores = parser.add_argument, available_processors()
     add("submissions", type=Path, help="a folder of submissions (folders or zip files), or one submission")
     add_split_option(parser, "valid", "the images to grade on")
     add(
@@ -152,8 +152,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--jobs",
         type=number(int, 1, 256),
         default=cores,
-        help=f"number of submissions graded at once; they share the cores (default: {cores}, the cores of "
-        "this machine)",
+        help=f"number of submissions graded at once; they share the cores (default: {cores}, the cores "
+        "that it may use)",
     )
     add(
         "--latent_precision",

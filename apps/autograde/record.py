@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import numpy as np
 from apps.autograde.statuses import STATUSES
 from vaelab.metrics.score import score
 from vaelab.tasks import TASKS
+from vaelab.threads import available_processors
 
 LIMITED = {"timeout": "time_limit", "memory": "memory_mb"}  # status to the limit that decided it
 METHOD = 2  # raise it when steps, canary inputs or checks change what is stored: all are then graded again
@@ -116,7 +116,7 @@ def provenance() -> dict[str, Any]:
         "numpy": version("numpy"),
         "python": platform.python_version(),
         "processor": processor(),
-        "cores": os.cpu_count() or 1,
+        "cores": available_processors(),
     }
 
 
