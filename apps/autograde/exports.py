@@ -1,13 +1,18 @@
 """What other systems read: Gradescope's results.json, Moodle's worksheet and feedback, Canvas's gradebook.
 
-Moodle: https://docs.moodle.org/en/Assignment_settings#Offline_grading_worksheet and "Upload multiple feedback
-files in a zip". Canvas: "How do I import grades in the Gradebook?" in the Instructor Guide. Gradescope:
-https://gradescope-autograders.readthedocs.io/en/latest/specs/
+Written after the descriptions of the formats, and after the code that reads them.
+Moodle: "Offline grading worksheet" and "Feedback files" in the documentation of the assignment activity;
+importgradeslib.php and locallib.php in mod/assign/feedback/offline, importziplib.php in feedback/file.
+It skips a grade above the maximum without a message.
+Canvas: "How do I import grades in the Gradebook?" in the Instructor Guide; lib/gradebook_importer.rb and
+lib/gradebook_exporter.rb. An empty cell deletes a grade there.
+Gradescope: "Autograder Specifications", https://gradescope-autograders.readthedocs.io/en/latest/specs/
 """
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 import zipfile
@@ -17,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from apps.autograde.points import MAX_TOTAL, PARTS, points_of, total_of
 from apps.autograde.record import Record, counted
-from apps.autograde.roster import column, plain
+from apps.autograde.roster import column, is_student, plain, separator
 from vaelab.cli import LabError
 from vaelab.files import make_folder, write_file
 from vaelab.metrics.score import max_score, score_terms
@@ -107,7 +112,8 @@ def terms_text(task: str, grade: Mapping[str, Any]) -> str:
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header and the rows of a CSV file, unchanged. Raises: LabError."""
     try:
-        lines = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig")), strict=True))
+        text = path.read_bytes().decode("utf-8-sig")
+        lines = list(csv.reader(io.StringIO(text), delimiter=separator(text), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LabError(f"can't read {path}: {error}; expected the CSV file that the LMS gave") from error
     if not lines:
@@ -153,10 +159,11 @@ def write_moodle(folder: Path, roster: Path, results: list[StudentResult], pages
     """
     header, rows = read_table(roster)
     lower = [cell.strip().lower() for cell in header]
-    needed = ("identifier", "full name", "grade")
-    if not all(name in lower for name in needed):
+    needed = ("Identifier", "Grade", "Last modified (grade)")  # Moodle refuses a file without one of them
+    if not all(name.lower() in lower for name in needed):
         raise LabError(
-            f"{roster} is not Moodle's grading worksheet: expected the columns Identifier, Full name, Grade"
+            f"{roster} is not Moodle's grading worksheet: expected the columns {', '.join(needed)} (download "
+            "it while Moodle's language is English)"
         )
     make_folder(folder)
     buffer = io.BytesIO()
@@ -164,42 +171,54 @@ def write_moodle(folder: Path, roster: Path, results: list[StudentResult], pages
         for row in rows:
             cells = dict(zip(lower, row, strict=False))
             result = find_row(results, cells)
-            if result is None or result.counted.attempt is None and not result.by_hand:
+            if result is None or not result.handed_in_anything:
                 continue
+            check_maximum(cells.get("maximum grade", ""), roster, "Moodle")
             row[lower.index("grade")] = f"{result.total:.2f}"
             if "feedback comments" in lower:
-                row[lower.index("feedback comments")] = comment_of(result)
+                row[lower.index("feedback comments")] = html.escape(comment_of(result), quote=False)
             number = re.sub(r"\D", "", cells["identifier"])
             page = pages.get(result.name)
             if page is not None and page.is_file() and number:
-                name = f"{cells['full name']}_{number}_assignsubmission_file_"
-                archive.write(page, f"{name.replace('/', '')}/grade.html")
+                name = re.sub(r"[/\\_]", " ", column(cells, "name"))  # the number is what follows the first _
+                archive.write(page, f"{name}_{number}_assignsubmission_file/grade.html")
     write_file(folder / "grades.csv", table_text(header, rows))
     write_file(folder / "feedback.zip", buffer.getvalue())
 
 
+def check_maximum(cell: str, roster: Path, lms: str) -> None:
+    """Raise LabError if the LMS has another maximum for the assignment than that of the lab."""
+    text = cell.replace(",", ".").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text) and float(text) != MAX_TOTAL:
+        raise LabError(
+            f"{roster}: the assignment has a maximum of {cell} points, expected {MAX_TOTAL:g}: change it in "
+            f"{lms}, and download the file again"
+        )
+
+
 def write_canvas(folder: Path, roster: Path, results: list[StudentResult], assignment: str) -> None:
-    """Fill Canvas's gradebook. roster: the file as exported. assignment: its column; added if it is new."""
+    """Fill Canvas's gradebook. roster: the file as exported. assignment: its column; added if it is new.
+
+    Written are the columns about the student, which Canvas needs in their order, and that of the assignment.
+    Who handed in nothing keeps the cell of `roster`. Raises: LabError.
+    """
     header, rows = read_table(roster)
     lower = [cell.strip().lower() for cell in header]
-    if not all(name in lower for name in ("student", "id", "section")):
+    if not {"id", "section"} <= set(lower) or not {"student", "lastname"} & set(lower):
         raise LabError(f"{roster} is not Canvas's gradebook: expected the columns Student, ID, Section")
     columns = [i for i, cell in enumerate(header) if re.sub(r" \(\d+\)$", "", cell.strip()) == assignment]
-    keep = [
-        i
-        for i, name in enumerate(lower)
-        if name in ("student", "id", "sis user id", "sis login id", "section")
-    ]
+    keep = range(lower.index("section") + 1)
     table, possible = [], f"{MAX_TOTAL:g}"
     for row in rows:
         cells = dict(zip(lower, row, strict=False))
-        base = [row[i] if i < len(row) else "" for i in keep]
-        if "points possible" in cells.get("student", "").lower():
-            possible = row[columns[0]] if columns and columns[0] < len(row) else possible
-            continue
-        result = find_row(results, cells)
-        handed_in = result is not None and (result.counted.attempt is not None or result.by_hand)
-        table.append([*base, f"{result.total:.2f}" if handed_in else ""])
+        before = row[columns[0]] if columns and columns[0] < len(row) else ""
+        if "points possible" in row[0].lower():
+            possible = before or possible
+            check_maximum(possible, roster, "Canvas")
+        elif is_student(cells):
+            result = find_row(results, cells)
+            grade = f"{result.total:.2f}" if result is not None and result.handed_in_anything else before
+            table.append([*(row[i] if i < len(row) else "" for i in keep), grade])
     title = header[columns[0]] if columns else assignment
     points = ["    Points Possible", *[""] * (len(keep) - 1), possible]
     make_folder(folder)

@@ -27,8 +27,12 @@ SETUP = """#!/usr/bin/env bash
 # Runs once, as root, when Gradescope builds the autograder's image.
 set -euo pipefail
 apt-get update --quiet=2
-apt-get install --yes --quiet=2 --no-install-recommends python3 python3-venv bubblewrap
-python3 -m venv /autograder/venv
+python=python3
+if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  python=python3.11  # Ubuntu 22.04, Gradescope's default, has 3.10, and this in its universe
+fi
+apt-get install --yes --quiet=2 --no-install-recommends $python $python-venv bubblewrap
+$python -m venv /autograder/venv
 /autograder/venv/bin/pip install --quiet torch=={torch} --index-url https://download.pytorch.org/whl/cpu
 grep -v '^torch' /autograder/source/requirements.txt >/tmp/requirements.txt
 /autograder/venv/bin/pip install --quiet -r /tmp/requirements.txt

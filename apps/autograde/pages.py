@@ -154,7 +154,7 @@ def histogram(title: str, most: float, values: list[float]) -> Histogram:
 
 def histograms(results: list[StudentResult]) -> list[Histogram]:
     """The total, and each part that has points."""
-    present = [result for result in results if result.counted.attempt is not None or result.by_hand]
+    present = [result for result in results if result.handed_in_anything]
     found = [histogram("total", MAX_TOTAL, [result.total for result in present])]
     for number, part in PARTS.items():
         values = [result.points[number] for result in present if result.points[number] is not None]

@@ -38,6 +38,11 @@ class StudentResult:
         return round(self.before * self.factor, 2)
 
     @property
+    def handed_in_anything(self) -> bool:
+        """Whether there is a hand-in, or points given by hand."""
+        return self.counted.attempt is not None or bool(self.by_hand)
+
+    @property
     def statuses(self) -> dict[str, str]:
         """The status of each task."""
         return {task: status_of(grade) for task, grade in self.counted.grades.items()}

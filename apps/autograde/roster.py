@@ -1,8 +1,9 @@
 """The roster of the course, and the points of the parts that are graded by hand: two CSV files of the staff.
 
 Roster: `name`, and any of `id`, `email`, `group`, `handed_in`; Moodle's grading worksheet and Canvas's
-gradebook can be used as they are. Points: `name` (or `id`, `email`), `comment`, and a column for each part
-(`0.1`, `0.2`, `1.1`, or a part that the program grades, whose points they then replace).
+gradebook can be used as they are; `exports.py` names their descriptions. Points: `name` (or `id`, `email`),
+`comment`, and a column for each part (`0.1`, `0.2`, `1.1`, or a part that the program grades, whose points
+they then replace).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import csv
 import io
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +23,7 @@ from vaelab.cli import LabError, reason
 
 # Our column, and the headers of Moodle's worksheet and Canvas's gradebook that have the same content.
 HEADERS = {
-    "name": ("name", "full name", "student"),
+    "name": ("name", "full name", "student", "identifier"),  # the last: Moodle's, of an anonymous assignment
     "id": ("sis user id", "id number", "student id", "id"),
     "lms_id": ("identifier",),  # Moodle's: Participant 123
     "email": ("email", "email address", "sis login id"),
@@ -68,8 +70,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file in UTF-8, with lower-case headers. Raises: LabError that names the file."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        separator = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=separator, strict=True))
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=separator(text), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LabError(f"can't read {path}: {reason(error)}; expected a CSV file in UTF-8") from error
     return [
@@ -82,9 +83,31 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     ]
 
 
-def column(row: dict[str, str], name: str) -> str:
+def separator(text: str) -> str:
+    """What separates the columns of a CSV file: a comma, or a semicolon, as where the comma is decimal."""
+    header = text.partition("\n")[0]
+    return ";" if header.count(";") > header.count(",") else ","
+
+
+def column(row: Mapping[str, str], name: str) -> str:
     """The value of one of our columns in a row; empty if there is none."""
+    if name == "name" and row.get("lastname"):  # Canvas, with first and last names in columns of their own
+        return f"{row['lastname']}, {row.get('firstname', '')}"
     return next((row[header] for header in HEADERS[name] if row.get(header)), "")
+
+
+def is_student(row: Mapping[str, str]) -> bool:
+    """Whether a row of a roster, by lower-case header, is that of a student.
+
+    Canvas has two other rows below its header (which assignments are posted by hand, and the points
+    possible), and a test student.
+    """
+    cells = [cell.strip().lower() for cell in row.values()]
+    if all(cell in ("", "muted") or cell.startswith("manual posting") for cell in cells):
+        return False
+    name = column(row, "name")
+    test = "section" in row and name == "Student, Test" and not row.get("sis user id")
+    return "points possible" not in name.lower() and not test
 
 
 def parse_time(text: str, path: Path) -> datetime | None:
@@ -107,9 +130,9 @@ def read_roster(path: Path) -> list[Student]:
     """The students of the roster. Raises: LabError if a row has no name, or two are the same."""
     students = []
     for i, row in enumerate(read_csv(path), start=2):
-        values = {key: column(row, key) for key in HEADERS}
-        if "points possible" in values["name"].lower():  # the second row of Canvas's gradebook
+        if not is_student(row):
             continue
+        values = {key: column(row, key) for key in HEADERS}
         if not values["name"]:
             raise LabError(f"{path} line {i}: expected columns name, id, email, group; the name is missing")
         digits = re.search(r"\d+", values["lms_id"])

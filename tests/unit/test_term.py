@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import zipfile
 from datetime import datetime
@@ -16,7 +15,6 @@ import pytest
 from apps.autograde import record as records
 from apps.autograde import tables
 from apps.autograde.command import parse_args
-from apps.autograde.exports import results_json, write_canvas, write_moodle
 from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.pages import hint, index_page, student_page
 from apps.autograde.policy import Policy, read_policy
@@ -143,16 +141,18 @@ def test_names_stay_apart_as_files(tmp_path: Path) -> None:
 
 # --- Roster and points ----------------------------------------------------------------------------
 
-MOODLE = """\ufeffIdentifier,Full name,Email address,Status,Grade,Maximum Grade,\
-Last modified (submission),Feedback comments
-Participant 101,Ann Lee,ann@x.edu,Submitted,,130.00,"Friday, 20 November 2026, 11:58 PM",
-Participant 102,"Bob, Jr.",bob@x.edu,No submission,,130.00,-,
-Participant 103,李 明,li@x.edu,Submitted,,130.00,"Saturday, 21 November 2026, 1:00 AM",
+MOODLE = """\ufeffIdentifier,Full name,Email address,Status,Grade,Maximum grade,Grade can be changed,\
+Last modified (submission),Last modified (grade),Feedback comments
+Participant 101,Ann Lee,ann@x.edu,Submitted,,130.00,Yes,"Friday, 20 November 2026, 11:58 PM",-,
+Participant 102,"Bob, Jr.",bob@x.edu,No submission,,130.00,Yes,-,-,
+Participant 103,李 明,li@x.edu,Submitted,,130.00,Yes,"Saturday, 21 November 2026, 1:00 AM",-,
 """
-CANVAS = """Student,ID,SIS User ID,SIS Login ID,Section,Old (5),VAE Lab (77)
-    Points Possible,,,,,10,130
-"Lee, Ann",12,s1,ann,A,9,
-"Wu, Bo",13,s2,bo,A,8,
+CANVAS = """Student,ID,SIS User ID,SIS Login ID,Root Account,Section,Old (5),VAE Lab (77),Final Score
+,,,,,,,Manual Posting,
+    Points Possible,,,,,,10,130,(read only)
+"Lee, Ann",12,s1,ann,x.edu,A,9,,90
+"Wu, Bo",13,s2,bo,x.edu,A,8,EX,80
+"Student, Test",99,,f00d,x.edu,A,,,
 """
 
 
@@ -458,66 +458,6 @@ def test_the_lecturers_page(tmp_path: Path) -> None:
     ):
         assert words in text, words
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
-
-
-# --- Exports --------------------------------------------------------------------------------------
-
-
-def test_moodles_worksheet_is_filled_and_the_pages_are_zipped(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text(MOODLE, encoding="utf-8")
-    (tmp_path / "a.html").write_text("page")
-    li = result_of(Record("李 明", [attempt()]), Student("李 明", lms_id="103"), None, Policy())
-    found = [result("Ann Lee", lms_id="101"), li]
-    write_moodle(tmp_path / "moodle", tmp_path / "m.csv", found, {"Ann Lee": tmp_path / "a.html"})
-    before, after = rows(MOODLE), rows((tmp_path / "moodle/grades.csv").read_text(encoding="utf-8"))
-    assert list(after[0]) == list(before[0])  # Moodle's columns, in Moodle's order
-    assert [row["Grade"] for row in after] == [
-        f"{each:.2f}" if each else "" for each in (found[0].total, 0, li.total)
-    ]
-    assert after[0]["Feedback comments"].startswith("2.2.1: 4 of 4; ")
-    assert {**after[1], "Grade": "", "Feedback comments": ""} == before[1]
-    with zipfile.ZipFile(tmp_path / "moodle/feedback.zip") as archive:
-        assert archive.namelist() == ["Ann Lee_101_assignsubmission_file_/grade.html"]
-    (tmp_path / "m.csv").write_text("name\nAnn\n")
-    with pytest.raises(LabError, match="is not Moodle's grading worksheet"):
-        write_moodle(tmp_path / "moodle", tmp_path / "m.csv", found, {})
-
-
-@pytest.mark.parametrize("assignment", ["VAE Lab", "Another"])
-def test_canvas_gradebook_is_filled(tmp_path: Path, assignment: str) -> None:
-    (tmp_path / "c.csv").write_text(CANVAS, encoding="utf-8")
-    ann = result("Lee, Ann", lms_id="12")
-    write_canvas(tmp_path / "canvas", tmp_path / "c.csv", [ann], assignment)
-    lines = list(csv.reader((tmp_path / "canvas/grades.csv").open(encoding="utf-8")))
-    column = "VAE Lab (77)" if assignment == "VAE Lab" else "Another"
-    assert lines[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", column]
-    assert lines[1] == ["    Points Possible", "", "", "", "", "130"]
-    assert lines[2] == ["Lee, Ann", "12", "s1", "ann", "A", f"{ann.total:.2f}"]
-    assert lines[3][-1] == ""  # nothing is written for who handed in nothing
-
-
-def test_gradescopes_results() -> None:
-    """The keys of Gradescope's specification, and no others."""
-    flagged = attempt(passed=False, VAE0label=ok("VAE0label") | {"flags": ["looks odd"]})
-    values = results_json(Record("ann", [flagged]), with_record=False)
-    assert values.keys() <= {
-        *("score", "execution_time", "output", "output_format", "visibility", "stdout_visibility"),
-        *("extra_data", "tests", "leaderboard"),
-    }
-    for test in values["tests"]:
-        assert test.keys() <= {"score", "max_score", "status", "name", "number", "output", "visibility"}
-        assert test.get("status", "passed") in ("passed", "failed")
-    assert values["score"] == pytest.approx(sum(test["score"] for test in values["tests"]), abs=1e-3)
-    assert sum(test["max_score"] for test in values["tests"]) == 90
-    visible = [test for test in values["tests"] if test["visibility"] == "visible"]
-    assert "looks odd" not in json.dumps([visible, values["output"]])
-    assert values["tests"][-1] == {
-        "name": "to review",
-        "score": 0,
-        "max_score": 0,
-        "output": "VAE0label: looks odd",
-        "visibility": "hidden",
-    }
 
 
 # --- Similarity and options -----------------------------------------------------------------------
