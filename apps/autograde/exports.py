@@ -128,15 +128,20 @@ def table_text(header: list[str], rows: list[list[str]]) -> str:
     return buffer.getvalue()
 
 
-def find_row(results: list[StudentResult], cells: Mapping[str, str]) -> StudentResult | None:
-    """The result of the student in a row. cells: the row, by lower-case header."""
-    lms_id = re.sub(r"\D", "", column(cells, "lms_id")) or cells.get("id", "")
-    for result in results:
-        if result.student and lms_id and result.student.lms_id == lms_id:
-            return result
-    wanted = plain(column(cells, "name"))
-    found = [result for result in results if plain(result.name) == wanted]
-    return found[0] if len(found) == 1 else None
+class ResultIndex:
+    """The results of a class, to be found by the rows of an LMS's file."""
+
+    def __init__(self, results: list[StudentResult]) -> None:
+        self.by_id = {each.student.lms_id: each for each in results if each.student and each.student.lms_id}
+        self.by_name: dict[str, list[StudentResult]] = {}
+        for result in results:
+            self.by_name.setdefault(plain(result.name), []).append(result)
+
+    def find(self, cells: Mapping[str, str]) -> StudentResult | None:
+        """The result of the student in a row. cells: the row, by lower-case header."""
+        lms_id = re.sub(r"\D", "", column(cells, "lms_id")) or cells.get("id", "")
+        named = self.by_name.get(plain(column(cells, "name")), [])
+        return self.by_id.get(lms_id) or (named[0] if len(named) == 1 else None)
 
 
 def comment_of(result: StudentResult) -> str:
@@ -166,11 +171,11 @@ def write_moodle(folder: Path, roster: Path, results: list[StudentResult], pages
             "it while Moodle's language is English)"
         )
     make_folder(folder)
-    buffer = io.BytesIO()
+    found, buffer = ResultIndex(results), io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for row in rows:
             cells = dict(zip(lower, row, strict=False))
-            result = find_row(results, cells)
+            result = found.find(cells)
             if result is None or not result.handed_in_anything:
                 continue
             check_maximum(cells.get("maximum grade", ""), roster, "Moodle")
@@ -208,7 +213,7 @@ def write_canvas(folder: Path, roster: Path, results: list[StudentResult], assig
         raise LabError(f"{roster} is not Canvas's gradebook: expected the columns Student, ID, Section")
     columns = [i for i, cell in enumerate(header) if re.sub(r" \(\d+\)$", "", cell.strip()) == assignment]
     keep = range(lower.index("section") + 1)
-    table, possible = [], f"{MAX_TOTAL:g}"
+    found, table, possible = ResultIndex(results), [], f"{MAX_TOTAL:g}"
     for row in rows:
         cells = dict(zip(lower, row, strict=False))
         before = row[columns[0]] if columns and columns[0] < len(row) else ""
@@ -216,7 +221,7 @@ def write_canvas(folder: Path, roster: Path, results: list[StudentResult], assig
             possible = before or possible
             check_maximum(possible, roster, "Canvas")
         elif is_student(cells):
-            result = find_row(results, cells)
+            result = found.find(cells)
             grade = f"{result.total:.2f}" if result is not None and result.handed_in_anything else before
             table.append([*(row[i] if i < len(row) else "" for i in keep), grade])
     title = header[columns[0]] if columns else assignment

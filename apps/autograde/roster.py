@@ -12,6 +12,7 @@ import csv
 import io
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -140,11 +141,20 @@ def read_roster(path: Path) -> list[Student]:
         students.append(Student(**values | {"handed_in": parse_time(values["handed_in"], path)}))
     if not students:
         raise LabError(f"{path} has no rows: expected columns name, id, email, group")
-    names = [(student.name, student.id) for student in students]
-    twice = sorted({name for name, _ in names if names.count((name, _)) > 1})
+    names = Counter((student.name, student.id) for student in students)
+    twice = sorted(name for (name, _), count in names.items() if count > 1)
     if twice:
         raise LabError(f"{path} has two rows for {twice[0]}: tell them apart by the column id")
     return students
+
+
+def names_by_key(rows: Mapping[str, Student | None]) -> dict[str, list[str]]:
+    """The names of a class by all that a student may be called: a look-up need not search the class."""
+    found: dict[str, list[str]] = {}
+    for name, student in rows.items():
+        for key in {plain(name)} | (student.keys() if student else set()):
+            found.setdefault(key, []).append(name)
+    return found
 
 
 def match_roster(
@@ -154,17 +164,19 @@ def match_roster(
 
     Two submissions of one student become one. A name that fits several rows is left as it is.
     """
-    full_names = [student.name for student in roster]
+    full_names = Counter(student.name for student in roster)
     rows = {
-        student.name if full_names.count(student.name) == 1 else f"{student.name} {student.id}": student
+        student.name if full_names[student.name] == 1 else f"{student.name} {student.id}": student
         for student in roster
     }
+    by_key, by_id = names_by_key(rows), {student.lms_id: name for name, student in rows.items()}
     merged: dict[str, Submission] = {}
     for submission in submissions:
-        found = [name for name, student in rows.items() if submission.id and student.lms_id == submission.id]
         keys = {plain(submission.name), plain(submission.name.removesuffix(f" {submission.id}"))}
-        found = found or [name for name, student in rows.items() if keys & student.keys()]
-        name = found[0] if len(found) == 1 else submission.name
+        found = {name for key in keys for name in by_key.get(key, [])}
+        if submission.id and submission.id in by_id:
+            found = {by_id[submission.id]}
+        name = found.pop() if len(found) == 1 else submission.name
         sources = (*(merged[name].sources if name in merged else ()), *submission.sources)
         merged[name] = replace(
             submission, name=name, sources=tuple(sorted(sources, key=lambda each: each.time))
@@ -202,13 +214,10 @@ def points_by_name(path: Path, names: dict[str, Student | None]) -> dict[str, Wr
     Raises: LabError for a row that fits no student, or several.
     """
     result: dict[str, WrittenPoints] = {}
+    by_key = names_by_key(names)
     for row, points in read_points(path):
         wanted = {plain(column(row, key)) for key in ("name", "id", "email")} - {""}
-        found = [
-            name
-            for name, student in names.items()
-            if wanted & ({plain(name)} | (student.keys() if student else set()))
-        ]
+        found = sorted({name for key in wanted for name in by_key.get(key, [])})
         exact = [name for name in found if plain(name) == plain(column(row, "name"))]
         found = exact if len(found) > 1 and len(exact) == 1 else found
         if len(found) != 1:

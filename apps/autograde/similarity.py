@@ -18,9 +18,9 @@ import subprocess
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from apps.autograde.results import StudentResult
@@ -32,6 +32,7 @@ ENVIRONMENT = Path(".venv", "compare50")  # made by scripts/staff.sh
 MIN_BYTES = 1024  # smaller arrays may coincide
 MAX_BYTES = 512 << 20  # of the arrays of a checkpoint
 MAX_PAIRS = 50
+MAX_GROUP = 10  # students with something in common, of whom all pairs are listed
 
 
 @dataclass
@@ -68,6 +69,15 @@ def weight_checksums(folder: Path) -> dict[str, int]:
     return found
 
 
+def pairs_of(names: list[str]) -> Iterable[tuple[str, str]]:
+    """The pairs of students who have something in common; of a large group each with the next one only.
+
+    All pairs of a group would be more than anybody looks at, and their number grows with its square.
+    """
+    ordered = sorted(names)
+    return combinations(ordered, 2) if len(ordered) <= MAX_GROUP else pairwise(ordered)
+
+
 def equal_weights(results: list[StudentResult]) -> dict[tuple[str, str], float]:
     """The share of equal bytes of each pair that has equal arrays."""
     arrays = {
@@ -82,7 +92,7 @@ def equal_weights(results: list[StudentResult]) -> dict[tuple[str, str], float]:
     common: Counter[tuple[str, str]] = Counter()
     for checksum, names in owners.items():
         if len(names) <= max(2, len(arrays) // 4):  # what many have was handed out
-            for pair in combinations(sorted(names), 2):
+            for pair in pairs_of(names):
                 common[pair] += arrays[pair[0]][checksum]
     sizes = {name: sum(checksums.values()) for name, checksums in arrays.items()}
     return {pair: size / max(1, min(sizes[pair[0]], sizes[pair[1]])) for pair, size in common.items()}
@@ -98,7 +108,7 @@ def equal_outputs(results: list[StudentResult]) -> dict[tuple[str, str], list[st
                     owners.setdefault((task, title, grade[key]), []).append(result.name)
     found: dict[tuple[str, str], list[str]] = {}
     for (task, title, _), names in owners.items():
-        for pair in combinations(sorted(names), 2):
+        for pair in pairs_of(names):
             found.setdefault(pair, []).append(f"{task} {title}")
     return found
 

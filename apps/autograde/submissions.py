@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -133,9 +134,10 @@ def modified(path: Path) -> float:
 def with_unique_names(found: list[Submission]) -> list[Submission]:
     """The same submissions; those of different students with one name get the LMS's number added."""
     names = [file_name(submission.name).casefold() for submission in found]
+    counts = Counter(names)
     return [
         replace(submission, name=f"{submission.name} {submission.id}".strip())
-        if names.count(name) > 1
+        if counts[name] > 1
         else submission
         for submission, name in zip(found, names, strict=True)
     ]

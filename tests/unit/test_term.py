@@ -21,7 +21,7 @@ from apps.autograde.policy import Policy, read_policy
 from apps.autograde.record import Attempt, Record, counted, failed, status_of, why_again
 from apps.autograde.results import StudentResult, medians, result_of
 from apps.autograde.roster import Student, WrittenPoints, match_roster, points_by_name, read_roster
-from apps.autograde.similarity import links_in, similar_pairs, weight_checksums
+from apps.autograde.similarity import equal_outputs, links_in, similar_pairs, weight_checksums
 from apps.autograde.submissions import file_name, find_submissions
 from apps.autograde.verdicts import VERDICTS
 from vaelab import language
@@ -480,6 +480,14 @@ def test_equal_weights_are_found_without_unpickling(tmp_path: Path) -> None:
         people.append(result(name, one))
     pairs = similar_pairs(people, [])
     assert [(pair.a, pair.b, pair.weights) for pair in pairs] == [("ann", "bob", 0.5)]
+
+
+def test_what_many_have_in_common_is_not_listed_for_all_pairs() -> None:
+    for n, expected in ((3, 3), (10, 45), (50, 49)):
+        people = [result(f"student {i:02}", attempt(f"f{i}")) for i in range(n)]
+        for each in people:
+            each.counted.grades["VAE0label"]["recon_sha256"] = "same"
+        assert len(equal_outputs(people)) == expected
 
 
 def test_the_pairs_of_compare50s_page() -> None:
