@@ -49,9 +49,14 @@ def running_text(path: Path) -> str:
     return " ".join(re.sub(r"^> ?", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE).split())
 
 
-def checked(prefix: str) -> dict[str, str]:
-    """The formulas that have a check, by tag: those of the solutions have an `S` before the number."""
-    return {tag: latex for tag, (latex, _) in REGISTRY.items() if tag.startswith("S") == (prefix == "S")}
+def document_of(tag: str) -> str:
+    """The document that has a formula: the tags of the solutions begin with S, those of part 6 with 6."""
+    return {"S": "solutions", "6": "discrete"}.get(tag[0], "handout")
+
+
+def checked(document: str) -> dict[str, str]:
+    """The formulas of docs/<document>.md that have a check, by tag."""
+    return {tag: latex for tag, (latex, _) in REGISTRY.items() if document_of(tag) == document}
 
 
 def formulas_of(path: Path) -> dict[str, str]:

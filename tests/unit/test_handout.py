@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-CHECKS = ("formulas", "handout_background", "handout_lab", "handout_solutions", "handout_statements")
+CHECKS = (
+    *("formulas", "handout_background", "handout_discrete", "handout_lab"),
+    *("handout_solutions", "handout_statements"),
+)
 pytest.register_assert_rewrite(*CHECKS)  # so that a failed check shows its values
 
 import handout_background  # noqa: E402, F401
+import handout_discrete  # noqa: E402, F401
 import handout_lab  # noqa: E402, F401
 import handout_solutions  # noqa: E402, F401
 import handout_statements  # noqa: E402, F401
@@ -21,6 +25,7 @@ from formulas import REGISTRY, STATEMENTS, checked, formulas_of, running_text  #
 DOCS = REPO / "docs"
 HANDOUTS = [DOCS / name for name in ("handout.md", "handout.zh.md")]
 BLANKS = ["2.2.1", "2.2.2", "2.2.3", "2.2.4", "2.3", "3.1", "3.2", "3.3"]
+DISCRETE = [DOCS / name for name in ("discrete.md", "discrete.zh.md")]  # part 6
 SOLUTIONS = [DOCS / name for name in ("solutions.md", "solutions.zh.md")]
 STUDENT_README = [REPO / "scripts" / name for name in ("student_readme.md", "student_readme.zh.md")]
 # Words that the texts avoid: metaphors, and other names for a term of the glossary.
@@ -36,9 +41,9 @@ def test_formula(tag: str) -> None:
     REGISTRY[tag][1]()
 
 
-@pytest.mark.parametrize("path", HANDOUTS + SOLUTIONS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", HANDOUTS + DISCRETE + SOLUTIONS, ids=lambda path: path.name)
 def test_every_formula_of_a_text_is_checked_as_it_stands(path: Path) -> None:
-    assert formulas_of(path) == checked("S" if path in SOLUTIONS else "")
+    assert formulas_of(path) == checked(path.name.partition(".")[0])
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
@@ -74,7 +79,7 @@ def test_points_of_the_parts(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("path", HANDOUTS + SOLUTIONS + STUDENT_README, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", HANDOUTS + DISCRETE + SOLUTIONS + STUDENT_README, ids=lambda path: path.name)
 def test_words_and_punctuation(path: Path) -> None:
     chinese = path.name.endswith(".zh.md")
     text = path.read_text(encoding="utf-8")
@@ -107,7 +112,7 @@ def test_handout_names_the_blanks_of_the_submission(path: Path) -> None:
         assert [line for line in lines if len(line) > 15 and line in text] == [], number
 
 
-@pytest.mark.parametrize("path", HANDOUTS + SOLUTIONS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", HANDOUTS + DISCRETE + SOLUTIONS, ids=lambda path: path.name)
 def test_formulas_within_lines_render(path: Path) -> None:
     """What GitHub needs of `$...$`: on one line, space or a bracket before, no letter or digit after, and no
     backslash before punctuation, which Markdown takes away."""
@@ -144,10 +149,12 @@ def table_numbers(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("what", [code, pictures, table_numbers])
-@pytest.mark.parametrize("name", ["docs/handout", "docs/solutions", "README", "scripts/student_readme"])
+@pytest.mark.parametrize(
+    "name", ["docs/handout", "docs/discrete", "docs/solutions", "README", "scripts/student_readme"]
+)
 def test_both_languages_have_the_same(name: str, what: Callable[[str], list]) -> None:
     english, chinese = (
         what((REPO / f"{name}{ending}").read_text(encoding="utf-8")) for ending in (".md", ".zh.md")
     )
     assert english == chinese
-    assert english or what is pictures or name == "docs/solutions"
+    assert english or what is pictures or name in ("docs/solutions", "docs/discrete")
