@@ -7,13 +7,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/install.sh requirements.txt
 export PATH="$PWD/.venv/bin:$PWD/.venv/Scripts:$PATH"
 
-for command in line plane scatter balance walk codes dims likelihood "likelihood --table" classes compare; do
+for command in line plane scatter balance walk codes dims likelihood "likelihood --table" classes compare discrete; do
   echo
   echo "== $command"
   # shellcheck disable=SC2086  # a command and its options
   python explore.py $command
 done
-echo
-echo "== colour"
-env -u VAE_LAB_DATA python explore.py colour ${CIFAR10_DIR:+--data_dir "$CIFAR10_DIR"}
+for command in colour "discrete --dataset cifar10"; do
+  echo
+  echo "== $command"
+  # shellcheck disable=SC2086
+  env -u VAE_LAB_DATA python explore.py $command ${CIFAR10_DIR:+--data_dir "$CIFAR10_DIR"}
+done
 python explore.py page

@@ -32,6 +32,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 LAB = "VAE Lab, the students' version"  # identifies a manifest.json that this module wrote
 IMPORT_FOLDERS = ("", "tests", "tests/unit")  # from which Python files are imported
+LINK = re.compile(r"(\[([^\]]+)\]\(([\w.]+\.md)\))")  # from a document to another one
 MIN_LINE = 15  # characters: a shorter line of code is not specific to a solution
 
 # The files that training, inference, grading, the self-check and the students' own tests need.
@@ -200,6 +201,16 @@ def prepared_data(dataset: str) -> dict[str, Path]:
     return files
 
 
+def remove_broken_links(folder: Path) -> None:
+    """Replace the handout's links to documents that are not shipped, as part 6, by their text."""
+    for path in folder.glob("docs/handout*.md"):
+        text = path.read_text(encoding="utf-8")
+        for link, words, document in set(LINK.findall(text)):
+            if not (path.parent / document).exists():
+                text = text.replace(link, words)
+        write_file(path, text)
+
+
 def build(folder: Path, dataset: str | None, with_discrete: bool = False) -> int:
     """Write the students' version into an empty folder. Returns: the number of its files."""
     files = files_to_ship() | (prepared_data(dataset) if dataset else {})
@@ -207,6 +218,7 @@ def build(folder: Path, dataset: str | None, with_discrete: bool = False) -> int
     for name, source in files.items():
         make_folder((folder / name).parent)
         shutil.copy(source, folder / name)
+    remove_broken_links(folder)
     solved = (REPO / "submission.py").read_text(encoding="utf-8")
     write_file(folder / "submission.py", without_solutions(solved))
     discrete = (REPO / DISCRETE_SOURCE).read_text(encoding="utf-8")

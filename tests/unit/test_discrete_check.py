@@ -157,6 +157,9 @@ def test_part_6_is_shipped_only_on_request(tmp_path: Path, with_discrete: bool) 
     manifest = json.loads((tmp_path / "manifest.json").read_text())["files"]
     assert "discrete.py" not in manifest  # the student changes it
     assert (build.DISCRETE[0] in manifest) == with_discrete
+    for name in ("discrete.md", "discrete.zh.md"):  # no link to a page that is not there
+        handout = (tmp_path / "docs" / name.replace("discrete", "handout")).read_text(encoding="utf-8")
+        assert (f"]({name})" in handout) == with_discrete
     assert ("--discrete" in succeed("check.py", "--help", cwd=tmp_path, repo=tmp_path)) == with_discrete
 
 
