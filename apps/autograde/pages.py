@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from apps.autograde.results import StudentResult
 from apps.autograde.statuses import STATUSES
 from apps.autograde.verdicts import TITLES
 from vaelab.images import data_uri
-from vaelab.language import _
+from vaelab.language import N_, _
 from vaelab.metrics.score import max_score, score_terms
 from vaelab.tasks import TASKS
 from vaelab.templates import template_environment
 
 METRICS = ("ssim", "mse", "fid", "latent_dim", "score_uncapped", "score")  # of a grade that is ok
+LABELS = {"score_uncapped": N_("score before the cap"), "score": N_("score")}
 BINS = 20
 
 
@@ -47,7 +49,7 @@ class Histogram:
     most: float  # points, the right end
     counts: list[int]  # in BINS equal parts
     n: int
-    median: str
+    median: float | None
 
     @property
     def bars(self) -> list[tuple[float, float]]:
@@ -60,7 +62,9 @@ def number_text(value: float | None) -> str:
     """A number for a table."""
     if value is None:
         return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}" if value < 1 else f"{value:.2f}"
+    if value == int(value) and value >= 1:
+        return f"{value:g}"
+    return f"{value:.4f}" if value < 1 else f"{value:.2f}"
 
 
 def hint(task: str, grade: Mapping[str, Any], medians: Mapping[str, float]) -> str:
@@ -96,7 +100,10 @@ def student_page(result: StudentResult, book: Gradebook, medians: dict[str, Mapp
         rows, picture = [], None
         if grade["status"] == "ok" and attempt is not None:
             keys = [key for key in METRICS if key in grade]
-            rows = [(key, number_text(grade[key]), number_text(medians[task].get(key))) for key in keys]
+            rows = [
+                (_(LABELS.get(key, key)), number_text(grade[key]), number_text(medians[task].get(key)))
+                for key in keys
+            ]
             path = book.picture(result.name, attempt, task)
             if grade.get("graded_files"):
                 path = path.with_name(f"{path.name.rpartition('-')[0]}-{grade['graded_files'][:12]}.png")
@@ -109,7 +116,9 @@ def student_page(result: StudentResult, book: Gradebook, medians: dict[str, Mapp
         number, title = TITLES.get(name, ("", name))
         failed.append((number, _(title), result.counted.checks[name]["why"]))
     titles = {
-        number: _("result: the score of {task}", task=number) if number in TASKS else _(part.title)
+        number: _("result: the score of {task}", task=number)
+        if number in TASKS
+        else f"{number} {_(part.title)}"
         for number, part in PARTS.items()
     }
     template = template_environment(Path(__file__).parent).get_template("student_page.html")
@@ -147,8 +156,7 @@ def histogram(title: str, most: float, values: list[float]) -> Histogram:
     counts = [0] * BINS
     for value in values:
         counts[min(BINS - 1, int(BINS * value / most))] += 1
-    ordered = sorted(values)
-    median = f"{ordered[len(ordered) // 2]:g}" if ordered else "-"
+    median = round(statistics.median(values), 2) if values else None
     return Histogram(title, most, counts, len(values), median)
 
 
@@ -164,6 +172,12 @@ def histograms(results: list[StudentResult]) -> list[Histogram]:
     return found
 
 
+def passed_text(result: StudentResult) -> str:
+    """How many checks of the blanks passed, as `17 of 18`; empty if none was run."""
+    n = len(result.counted.checks)
+    return f"{n - len(result.failed_checks)} of {n}" if n else ""
+
+
 def index_page(results: list[StudentResult], book: Gradebook, similar: list[Any], seconds: float) -> str:
     """The HTML of the lecturer's page. similar: the pairs of `similarity.py`; seconds: that grading took."""
     template = template_environment(Path(__file__).parent).get_template("index.html")
@@ -173,12 +187,10 @@ def index_page(results: list[StudentResult], book: Gradebook, similar: list[Any]
             "name": one_line(result.name, 80),
             "group": one_line(result.student.group, 40) if result.student else "",
             "page": book.path(result.name, ".html").name,
-            "statuses": " / ".join(result.statuses.values()),
+            "statuses": " / ".join(dict.fromkeys(result.statuses.values())),
             "ok": set(result.statuses.values()) <= {"ok"},
             "scores": [f"{grade['score']:.2f}" for grade in result.counted.grades.values()],
-            "checks": len(result.counted.checks) - len(result.failed_checks)
-            if result.counted.checks
-            else None,
+            "checks": passed_text(result),
             "late_days": result.late_days,
             "total": f"{result.total:.2f}",
             "staff": [one_line(note, 300) for note in result.staff],

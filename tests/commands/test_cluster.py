@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -97,3 +98,39 @@ def test_a_class_is_graded_in_shares_and_merged_by_the_same_command(
     assert (lab / "grades/leaderboard.md").read_text() == (lab / "alone/leaderboard.md").read_text()
     line = run_command("autograde.py", *how, "--share", "4/3", cwd=lab).stderr
     assert "expected K/N with K from 1 to N, as 3/10, got '4/3'" in line
+
+
+def process_of_share(lab: Path, share: str) -> int | None:
+    """The number of the process that grades a share in `lab`; None if there is none."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "autograde.py" in words and share in words and (process / "cwd").resolve() == lab:
+                return int(process.name)
+        except OSError:  # it has ended
+            continue
+    return None
+
+
+@pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
+def test_a_share_that_is_killed_is_taken_up_again(cluster, lab: Path, main_job: Path) -> None:
+    shutil.copytree(main_job / "dataset", lab / "dataset")
+    os.chdir(lab)
+    write_class(
+        lab / "class", load_split("digits", "train")[0], {f"student {i}": honest() for i in range(4)}, {}
+    )
+    how = ("class", "--dataset", "digits", "--split", "test")
+    job = cluster.submit("--array=1-2", "scripts/autograde.sbatch", *how, cwd=lab)
+    log = lab / "grades/log.txt"
+    end = time.monotonic() + 240
+    while not (log.exists() and "student 0" in log.read_text()):  # the first one of the first share
+        assert time.monotonic() < end, cluster.states(job)
+        time.sleep(0.1)
+    os.kill(process_of_share(lab, "1/2"), signal.SIGKILL)
+    while set(cluster.states(job).values()) != {"FAILED", "COMPLETED"}:
+        assert time.monotonic() < end, cluster.states(job)
+        time.sleep(0.2)
+    out = succeed("autograde.py", *how, cwd=lab)
+    assert "4 submissions, 1 to grade" in out, out
+    assert "ok 4" in out
+    assert not list((lab / "grades").glob(".share-*"))
