@@ -21,7 +21,7 @@ from apps.autograde.report import write_report
 from apps.autograde.roster import Student, match_roster, read_roster
 from apps.autograde.sandbox import sandbox_problem
 from apps.autograde.settings import GradingSettings
-from apps.autograde.similarity import weight_checksums
+from apps.autograde.similarity import weight_checksums, weight_sketches
 from apps.autograde.submissions import Source, Submission, find_submissions
 from apps.autograde.verdicts import all_failed
 from vaelab.cli import LabError
@@ -256,11 +256,11 @@ def grade_hand_in(run: ClassRun, source: Source, folder: Path) -> tuple[Attempt,
 
     folder: an empty one, to copy the files to. No error leaves this function: it becomes the grade.
     """
-    mark, found, weights = "", "", {}
+    mark, found, weights, sketches = "", "", {}, {}
     try:
         hand_in = stage(source.path, folder)
         mark, found = fingerprint(folder), hand_in.describe()
-        weights = weight_checksums(folder)
+        weights, sketches = weight_checksums(folder), weight_sketches(folder)
         result = run.grader.grade(folder, secret_seed(run.book.salt, mark), "; ".join(hand_in.notes))
     except LabError as error:
         mark, found = mark or unreadable(str(error)), found or str(error)
@@ -269,7 +269,17 @@ def grade_hand_in(run: ClassRun, source: Source, folder: Path) -> tuple[Attempt,
         why = f"the grader failed, which is not the student's fault ({type(error).__name__}: {error})"
         result = Result({task: failed("error", why) for task in TASKS}, {}, {})
     decided = run.decided | {"date": today()}
-    attempt = Attempt(mark, source.label, source.time, found, weights, result.grades, result.checks, decided)
+    attempt = Attempt(
+        fingerprint=mark,
+        label=source.label,
+        handed_in=source.time,
+        found=found,
+        weights=weights,
+        grades=result.grades,
+        checks=result.checks,
+        decided=decided,
+        sketches=sketches,
+    )
     if source.late:
         for grade in attempt.grades.values():
             grade["flags"].append("the LMS marked the hand-in as late")

@@ -47,6 +47,7 @@ class Attempt:
     grades: dict[str, Grade]  # by task
     checks: dict[str, dict[str, Any]]  # by name: passed, why
     decided: dict[str, Any]  # what decided the grade; see `what_decides`
+    sketches: dict[str, list[float]] = field(default_factory=dict)  # of the arrays; see `similarity.py`
 
 
 @dataclass

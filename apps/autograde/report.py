@@ -79,10 +79,11 @@ def find_similar(
     if pairs:
         rows = [
             [pair.a, pair.b, "-" if pair.code is None else f"{pair.code:.1f}", f"{pair.weights:.0%}"]
-            + [", ".join(pair.outputs)]
+            + [f"{pair.cosine:.4f}" if pair.cosine else "-", ", ".join(pair.outputs)]
             for pair in pairs
         ]
-        header = ["student", "student", "code (10: the most similar)", "equal weights", "equal outputs"]
+        header = ["student", "student", "code (10: the most similar)", "equal weights"]
+        header += ["cosine of the weights", "equal outputs"]
         write_file(folder / "similar.md", markdown(header, rows) + "\n")
     return pairs
 

@@ -2,8 +2,10 @@
 
 Code: by compare50 (winnowing), called as a program, without what was handed out; its pages show the passages.
 Its score is relative: 10 is the most similar pair of the class. Weights: the share of the bytes in arrays
-that are equal. Outputs: equal reconstructions or generated images. Honest runs with one seed and the same
-code have equal weights: equal weights alone prove nothing.
+that are equal, and the cosine of the angle between all weights, which is near 1 for a copy that was changed a
+little or trained further. Hidden units in another order are not put back: the cosine is then low. Outputs:
+equal reconstructions or generated images. Honest runs with one seed and the same code have equal weights:
+equal weights alone prove nothing.
 
 compare50 needs an older `attrs` than the lab's tests, so `scripts/staff.sh` makes an environment for it.
 """
@@ -18,10 +20,12 @@ import subprocess
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from pathlib import Path
+
+import numpy as np
 
 from apps.autograde.results import StudentResult
 from vaelab.cli import LabError, reason
@@ -32,6 +36,8 @@ ENVIRONMENT = Path(".venv", "compare50")  # made by scripts/staff.sh
 MIN_BYTES = 1024  # smaller arrays may coincide
 MAX_BYTES = 512 << 20  # of the arrays of a checkpoint
 MAX_PAIRS = 50
+SKETCH = 32  # numbers that stand for an array of weights
+MIN_COSINE = 0.98  # of the weights of a pair that is listed; independent runs have 0 +- 0.1
 MAX_GROUP = 10  # students with something in common, of whom all pairs are listed
 
 
@@ -44,15 +50,15 @@ class Pair:
     code: float | None = None  # compare50's score, 10 for the most similar pair
     page: str = ""  # the passages, relative to the folder of the grades
     weights: float = 0.0  # the share of equal bytes
+    cosine: float = 0.0  # of the angle between all weights; 0 if it is not near 1
     outputs: list[str] = field(default_factory=list)  # what is equal
 
 
 # --- Weights and outputs ----------------------------------------------------------------------------
 
 
-def weight_checksums(folder: Path) -> dict[str, int]:
-    """Checksums of the arrays in the checkpoints of a folder, with their sizes; nothing is unpickled."""
-    found: dict[str, int] = {}
+def stored_arrays(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of each array in the checkpoints of a folder; nothing is unpickled."""
     for path in sorted(folder.glob("*.pt")):
         try:
             with zipfile.ZipFile(path) as archive:
@@ -63,9 +69,33 @@ def weight_checksums(folder: Path) -> dict[str, int]:
                 for info in plain:
                     data = archive.read(info) if info.file_size >= MIN_BYTES else b""
                     if data.strip(data[:1]):  # not all bytes are one, as in an array of zeros
-                        found[hashlib.sha256(data).hexdigest()[:16]] = len(data)
+                        yield f"{path.stem}/{info.filename.rpartition('/')[2]}", data
         except Exception:  # noqa: S112  # a damaged file can raise anything; grading it names the damage
             continue
+
+
+def weight_checksums(folder: Path) -> dict[str, int]:
+    """Checksums of the arrays in the checkpoints of a folder, with their sizes in bytes."""
+    return {hashlib.sha256(data).hexdigest()[:16]: len(data) for _, data in stored_arrays(folder)}
+
+
+def weight_sketches(folder: Path) -> dict[str, list[float]]:
+    """SKETCH numbers for each float32 array: their cosine estimates that of two arrays of this size.
+
+    A count sketch: Charikar, Chen & Farach-Colton, Finding Frequent Items in Data Streams (2002). It is
+    linear, so that a small change of the weights is a small change of it. The mean is subtracted.
+    """
+    found = {}
+    for name, data in stored_arrays(folder):
+        values = np.frombuffer(data[: len(data) // 4 * 4], "<f4").astype(np.float64)
+        values = values - values.mean()
+        norm = float(np.linalg.norm(values))
+        if not 0 < norm < np.inf:  # nan: not float32
+            continue
+        rng = np.random.default_rng(len(values))  # the same for all arrays of a size
+        buckets, signs = rng.integers(0, SKETCH, len(values)), rng.choice([-1.0, 1.0], len(values))
+        sketch = np.bincount(buckets, signs * values / norm, SKETCH)
+        found[f"{name}:{len(values)}"] = [round(float(value), 5) for value in sketch]
     return found
 
 
@@ -96,6 +126,24 @@ def equal_weights(results: list[StudentResult]) -> dict[tuple[str, str], float]:
                 common[pair] += arrays[pair[0]][checksum]
     sizes = {name: sum(checksums.values()) for name, checksums in arrays.items()}
     return {pair: size / max(1, min(sizes[pair[0]], sizes[pair[1]])) for pair, size in common.items()}
+
+
+def near_weights(results: list[StudentResult]) -> dict[tuple[str, str], float]:
+    """The cosine of the weights of each pair where it is near 1. Compared are models with the same arrays."""
+    alike: dict[tuple[str, ...], list[tuple[str, np.ndarray]]] = {}
+    for result in results:
+        attempt = result.counted.attempt
+        if attempt is not None and attempt.sketches:
+            rows = np.array([attempt.sketches[name] for name in sorted(attempt.sketches)])  # [arrays, SKETCH]
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12
+            alike.setdefault(tuple(sorted(attempt.sketches)), []).append((result.name, rows.ravel()))
+    found = {}
+    for arrays, group in alike.items():
+        names, matrix = [name for name, _ in group], np.stack([row for _, row in group])
+        cosines = np.triu(matrix @ matrix.T / len(arrays), k=1)
+        for i, j in np.argwhere(cosines >= MIN_COSINE):
+            found[min(names[i], names[j]), max(names[i], names[j])] = float(cosines[i, j])
+    return found
 
 
 def equal_outputs(results: list[StudentResult]) -> dict[tuple[str, str], list[str]]:
@@ -198,10 +246,18 @@ def similar_pairs(results: list[StudentResult], code: list[Pair]) -> list[Pair]:
     pairs = {(pair.a, pair.b): pair for pair in code}
     for (a, b), share in equal_weights(results).items():
         pairs.setdefault((a, b), Pair(a, b)).weights = share
+    for (a, b), cosine in near_weights(results).items():
+        pairs.setdefault((a, b), Pair(a, b)).cosine = cosine
     for (a, b), outputs in equal_outputs(results).items():
         pairs.setdefault((a, b), Pair(a, b)).outputs = outputs
     ranked = sorted(
         pairs.values(),
-        key=lambda pair: (-len(pair.outputs), -round(pair.weights, 2), -(pair.code or 0), pair.a),
+        key=lambda pair: (
+            -len(pair.outputs),
+            -round(pair.weights, 2),
+            -round(pair.cosine, 2),
+            -(pair.code or 0),
+            pair.a,
+        ),
     )
     return ranked[:MAX_PAIRS]
