@@ -37,8 +37,8 @@ class Additions:
         "standard",
         choices=("class_mean", "learned", "standard"),
         help="distribution that generation draws its codes from: standard, N(0, I); class_mean, N(m_y, I) "
-        "with a learned mean for each class; learned, no constraint on the codes, and a small flow-matching "
-        "model that maps N(0, I) to the codes of each class",
+        "with a learned mean for each class; learned, a small flow-matching model that maps N(0, I) to the "
+        "codes of each class, with little weight of the KL term",
     )
     recon: str = addition(
         "mse",

@@ -95,7 +95,7 @@ def find_resumable(request: RunRequest) -> Checkpoint | None:
             folder=folder,
         )
     if request.resume:
-        print(_("{folder} contains nothing to resume: starting", folder=folder))
+        print(_("{folder} contains no run to resume: starting from the beginning", folder=folder))
     return None
 
 

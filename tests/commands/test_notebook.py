@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from itertools import zip_longest
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_it_has_no_logic_of_its_own() -> None:
             assert name in ("lab", "explore")
         imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
         imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    assert ran == {"data_utils.py", "train.py", "inference.py", "explore.py", "grade.py"}
+    assert ran == {"data_utils.py", "train.py", "inference.py", "explore.py", "grade.py", "check.py"}
     ours = {name for name in imported if files_of(name)}
     library = {"vaelab.images", "vaelab.checkpoint", "vaelab.metrics.reconstruction"}
     assert ours == {"submission", "data_utils"} | library
@@ -198,6 +199,14 @@ def test_the_score_it_prints_is_the_grade(executed: tuple) -> None:
     assert f"\ntotal {total:.2f} of 40\n" in text
     assert total > 30
     assert {grade["dataset"] for grade in grades.values()} == {"digits"}
+
+
+def test_it_checks_a_derivation_and_makes_the_hand_in(executed: tuple) -> None:
+    cells, folder = executed
+    assert "m1 = 0, s1 = 1, m2 = 0, s2 = 2: should give 0.3181\n" in printed(cells["derivation"])
+    assert "\nHand in hand_in.zip, with the written answers" in printed(cells["hand-in"])
+    with zipfile.ZipFile(folder / "hand_in.zip") as file:
+        assert {"submission.py", "VAE0label.pt", "Genwithlabel.pt"} <= set(file.namelist())
 
 
 def start_of(repository: str) -> NotebookNode:
