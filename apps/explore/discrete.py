@@ -72,7 +72,7 @@ def discrete(context: ExploreContext) -> None:
 
 @torch.no_grad()
 def rate_and_distortion(model: LoadedModel, data: MNISTDataset) -> dict[str, Any]:
-    """Bits and MSE of an image, means over the data. `log2 K` is the rate without a prior, nan for a VAE."""
+    """Bits and MSE of an image, means over the data. `log2 K` is the rate without a prior, "" for a VAE."""
     torch.manual_seed(0)  # of the sampled codes
     bits, errors = [], []
     for batch in data.batches(BATCH):
@@ -84,10 +84,10 @@ def rate_and_distortion(model: LoadedModel, data: MNISTDataset) -> dict[str, Any
         else:
             bits.append(model.model.prior.bits(mu.long(), model.model.classes(labels, len(x))).mean()[None])
             z = mu
-        recon = to_uint8(model.model.decode(z, model.labels(labels))).float() / 255  # [B, 28, 28]
-        errors.append(mse(recon, x).mean()[None])
+        recon = to_uint8(model.model.decode(z, model.labels(labels)))  # [B, 28, 28]
+        errors.append(mse(recon, to_uint8(x)).mean()[None])
     rate, error = (torch.cat(values).mean().item() for values in (bits, errors))
-    fixed = math.nan
+    fixed: float | str = ""
     if model.config.model != SUBMISSION_MODEL:
         fixed = model.latent_dim * math.log2(model.model.quantizer.num_codes)
     return {

@@ -67,7 +67,7 @@ def draw_colour(context: ExploreContext) -> None:
     show_rows(left, recons, ["original", *names], "test images, reconstructed")
     show_rows(right, samples, [f"sharpness {row['of samples']:.2f}" for row in rows[1:]], "samples")
     about = {"training_images": context.train_size(), "epochs": model.epoch}
-    context.save(figure, rows, part="cifar10", split="test", **about)
+    context.save(figure, rows, option="--dataset cifar10", split="test", **about)
 
 
 @torch.no_grad()
@@ -82,6 +82,6 @@ def reconstruct_all(model: LoadedModel, data) -> tuple[np.ndarray, float, float]
         else:
             bits.append(model.model.prior.bits(mu.long(), model.model.classes(None, len(x))).mean().item())
         recon = to_uint8(model.model.decode(mu))  # [B, C, H, W]
-        errors.append(mse(recon.float() / 255, x).mean().item())
+        errors.append(mse(recon, to_uint8(x)).mean().item())
         recons.append(recon.cpu().numpy())
     return np.concatenate(recons), float(np.mean(bits)), float(np.mean(errors))

@@ -13,7 +13,8 @@ from vaelab.plotting import to_table
 HEADER = """\
 # Gallery
 
-Every figure of `explore.py`, and its numbers. `bash scripts/gallery.sh` draws them and writes this page.
+Every figure of `explore.py`, and its numbers, which are in `gallery/` as CSV and JSON as well.
+`bash scripts/gallery.sh` draws the figures and writes this page.
 """
 # Further figures of a command: the names of their files, and their titles.
 MORE_FIGURES = {
@@ -24,14 +25,14 @@ MORE_FIGURES = {
         "discrete_usage": "How often each code is used, with and without restarts of unused codes.",
         "discrete_index": "What a code means: one grid of indices, decoded with a single index changed.",
         "discrete_samples": "Samples of each label by the priors.",
-        "discrete_cifar10": "The same on CIFAR-10: reconstructions, samples and their sharpness, the power "
-        "in high frequencies divided by that of real images.",
+        "discrete_dataset_cifar10": "The same on CIFAR-10: reconstructions, samples and their sharpness, "
+        "the power in high frequencies divided by that of real images.",
     },
 }
 
 
 def write_gallery(figures: Path, to: Path, titles: Mapping[str, str]) -> None:
-    """Copy the finished figures to `to`/gallery/, and write `to`/gallery.md.
+    """Copy the finished figures and their numbers to `to`/gallery/, and write `to`/gallery.md.
 
     titles: the title of each command, in the order of the page. Raises: LabError if there is no figure.
     """
@@ -42,7 +43,8 @@ def write_gallery(figures: Path, to: Path, titles: Mapping[str, str]) -> None:
     pictures = make_folder(to / "gallery")
     sections = [HEADER]
     for name in finished:
-        write_file(pictures / f"{name}.png", (figures / f"{name}.png").read_bytes())
+        for ending in ("png", "csv", "json"):
+            write_file(pictures / f"{name}.{ending}", (figures / f"{name}.{ending}").read_bytes())
         sections.append(section(name, titles[name], figures / f"{name}.json"))
     write_file(to / "gallery.md", "\n".join(sections))
     print(_("wrote {path}: {finished}", path=to / "gallery.md", finished=", ".join(finished)))
@@ -62,6 +64,6 @@ def section(name: str, title: str, path: Path) -> str:
     command, rows = about.pop("command"), about.pop("rows")
     details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
     return (
-        f"## {command.replace('--', '')}\n\n{title} `python explore.py {command}`; {details}.\n\n"
+        f"## {name.replace('_', ' ')}\n\n{title} `python explore.py {command}`; {details}.\n\n"
         f"![{title}](gallery/{name}.png)\n\n{to_table(rows)}\n"
     )

@@ -177,8 +177,9 @@ def test_the_page_holds_every_figure(folder: Path) -> None:
     assert "`python explore.py line`; data digits" in text
     for name in ("line", "compare"):
         assert f"(gallery/{name}.png)" in text
-        picture = Path(f"outputs/explore/{name}.png").read_bytes()
-        assert Path(f"book/gallery/{name}.png").read_bytes() == picture
+        for ending in ("png", "csv", "json"):
+            content = Path(f"outputs/explore/{name}.{ending}").read_bytes()
+            assert Path(f"book/gallery/{name}.{ending}").read_bytes() == content
 
 
 @pytest.mark.parametrize(
