@@ -28,12 +28,12 @@ from vaelab.metrics.reconstruction import mse, to_uint8
 from vaelab.plotting import new_figure, show_images
 
 EPOCHS = 10
-TASK = {"task": "Genwithlabel", "channels": 16, "batch_size": 64}
-INDICES = TASK | {"prior_width": 32}
+TASK = {"task": "Genwithlabel", "channels": 16}
+INDICES = TASK | {"prior_share": 0.5}  # small networks need fewer steps than the prior
 # `var` small enough that the size of the code decides the rate.
 GAUSSIAN = TASK | {"arch": "conv", "hidden_dim": 256, "hidden_layers": 1, "recon": "mse", "var": 0.002}
 LATENT_DIMS, NUM_CODES = (8, 16, 32, 64), (16, 64, 256, 1024)
-MIDDLE = 256  # the size whose codes are looked at
+SHOWN_CODES = 64  # the size whose images are shown
 NAMES = {SUBMISSION_MODEL: "VAE", "vq": "VQ", "fsq": "FSQ"}
 
 
@@ -48,21 +48,17 @@ def discrete(context: ExploreContext) -> None:
         for model in ("vq", "fsq")
         for codes in NUM_CODES
     ]
-    without = context.trained(
-        f"discrete-vq-k{MIDDLE}-norestarts",
-        EPOCHS,
-        **INDICES,
-        model="vq",
-        num_codes=MIDDLE,
-        restart_below=0.0,
-    )
+    largest = f"k{NUM_CODES[-1]}"
+    options = INDICES | {"model": "vq", "num_codes": NUM_CODES[-1], "restart_below": 0.0}
+    without = context.trained(f"discrete-vq-{largest}-norestarts", EPOCHS, **options)
+    vq, fsq = (find(models, f"discrete-{name}-{largest}") for name in ("vq", "fsq"))
     valid = context.data("valid")
     rates = {model.name: rate_and_distortion(model, valid) for model in models}
     equal = at_equal_rate(models, rates)
     about = {"epochs": models[0].epoch, "training_images": context.train_size()}
     draw_rates(context, models, rates, about)
     draw_reconstructions(context, equal, rates, about)
-    draw_usage(context, [equal[1], without, equal[2]], valid, about)
+    draw_usage(context, [vq, without, fsq], valid, about)
     draw_single_indices(context, equal[1:], valid, about)
     draw_samples(context, equal, valid, about)
 
@@ -106,16 +102,21 @@ def size_of(model: LoadedModel) -> str:
     return f"K = {model.model.quantizer.num_codes}"
 
 
+def find(models: list[LoadedModel], name: str) -> LoadedModel:
+    """The model of this name."""
+    return next(model for model in models if model.name == name)
+
+
 def at_equal_rate(models: list[LoadedModel], rates: dict[str, dict]) -> list[LoadedModel]:
-    """A VAE, a VQ and an FSQ model: VQ of the middle size, and of the others the nearest in rate."""
-    middle = next(model for model in models if model.name == f"discrete-vq-k{MIDDLE}")
-    target = rates[middle.name]["bits"]
+    """A VAE, a VQ and an FSQ model: VQ with `SHOWN_CODES` codes, and of the others the nearest in rate."""
+    shown = find(models, f"discrete-vq-k{SHOWN_CODES}")
+    target = rates[shown.name]["bits"]
 
     def nearest(kind: str) -> LoadedModel:
         own = [model for model in models if model.config.model == kind]
         return min(own, key=lambda model: abs(math.log(rates[model.name]["bits"] / target)))
 
-    return [nearest(SUBMISSION_MODEL), middle, nearest("fsq")]
+    return [nearest(SUBMISSION_MODEL), shown, nearest("fsq")]
 
 
 def draw_rates(

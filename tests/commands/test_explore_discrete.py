@@ -32,11 +32,11 @@ def test_figures_of_discrete_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VAE_LAB_DATA", raising=False)
     monkeypatch.setattr(discrete, "LATENT_DIMS", (8, 32))  # two sizes of four: it takes a minute
-    monkeypatch.setattr(discrete, "NUM_CODES", (16, 256))
+    monkeypatch.setattr(discrete, "NUM_CODES", (16, 64))
     explore.main(["discrete", "--dataset", "digits", "--epochs", "5", "--images", "256"])
     rates = numbers("discrete_rate")
     assert [row["size"] for row in rates if row["model"] == "VAE"] == [f"d = {d}" for d in (8, 32)]
-    for model, codes in (("VQ", (16, 256)), ("FSQ", (15, 240))):
+    for model, codes in (("VQ", (16, 64)), ("FSQ", (15, 64))):
         rows = [row for row in rates if row["model"] == model]
         assert [row["size"] for row in rows] == [f"K = {n}" for n in codes]
         assert [row["bits, log2 K"] for row in rows] == pytest.approx([49 * math.log2(n) for n in codes])
