@@ -128,6 +128,14 @@ def test_a_batch_of_everything(discrete_job: Path, tmp_path: Path) -> None:
     assert "fsq(latent_dim=49, num_codes=45, levels=5,3,3" in succeed(*TRAIN["fsq"], *options, cwd=tmp_path)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_batch_of_everything_in_bfloat16(discrete_job: Path, tmp_path: Path, model: str) -> None:
+    (tmp_path / "dataset").symlink_to(discrete_job / "dataset")
+    out = succeed(*TRAIN[model], "--model", model, *SMALL, "--precision", "bf16", "--test_run", cwd=tmp_path)
+    assert "in bf16" in out
+    assert load_checkpoint(next(tmp_path.rglob("last.pt"))).config.precision == "bf16"
+
+
 # --- What else reads a checkpoint ---------------------------------------------------------------
 
 
