@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/install.sh requirements.txt
 export PATH="$PWD/.venv/bin:$PWD/.venv/Scripts:$PATH"
 
-for command in line plane scatter balance walk codes dims likelihood "likelihood --table" classes compare discrete; do
+for command in line plane scatter balance walk codes dims likelihood "likelihood --table" classes compare \
+  "discrete --images 10000"; do
   echo
   echo "== $command"
   # shellcheck disable=SC2086  # a command and its options
