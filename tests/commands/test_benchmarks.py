@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import REPO, copy_lab, succeed
 
+from apps.autograde.sandbox import sandbox_problem
+
 
 @pytest.fixture
 def lab_copy(tmp_path: Path, main_job: Path) -> Path:
@@ -82,3 +84,15 @@ def test_the_ablation_runs_what_is_missing(lab_copy: Path) -> None:
     result = lab_copy / "outputs/quality/digits-VAE0label-default-epochs1-seed0/valid.json"
     assert json.loads(result.read_text())["VAE0label"]["split"] == "valid"
     assert table(succeed(*command, cwd=lab_copy, repo=lab_copy)) == rows
+
+
+@pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
+def test_class_size(lab_copy: Path) -> None:
+    (lab_copy / "tests").mkdir()
+    shutil.copy(REPO / "tests/hostile.py", lab_copy / "tests")
+    options = ("--sizes", 12, 24, "--no_code")
+    rows = table(succeed("benchmarks/class_size.py", *options, cwd=lab_copy, repo=lab_copy, timeout=600))
+    steps = {row[0]: [float(cell) for cell in row[1:]] for row in rows}
+    assert steps["size of index.html, kB"][0] < steps["size of index.html, kB"][1]
+    assert steps["tables and all pages"][0] > 0
+    assert not (lab_copy / "outputs/class_size").exists()
