@@ -18,7 +18,7 @@ from apps.autograde.settings import GradingSettings
 from apps.autograde.similarity import Pair, similar_code, similar_pairs
 from apps.autograde.submissions import Submission
 from vaelab.cli import LabError, markdown
-from vaelab.files import make_folder, write_file
+from vaelab.files import make_folder, read_json, write_file, write_json
 from vaelab.hand_in import stage
 
 
@@ -48,7 +48,24 @@ def write_report(
     for result in results:
         write_file(book.path(result.name, ".html"), student_page(result, book, middle), sync=False)
     write_exports(book, results, settings)
+    if left_out := options_left_out(book.folder, settings):
+        print(f"note: written without {left_out}, which the last command had")
     return results
+
+
+def options_left_out(folder: Path, settings: GradingSettings) -> str:
+    """The files of the staff that the last command in `folder` was given, and this one is not.
+
+    Every command writes the tables and pages anew, from its own options.
+    """
+    path, keys = folder / ".options.json", ("roster", "points", "policy")
+    now = {key: str(getattr(settings, key)) for key in keys if getattr(settings, key) is not None}
+    try:
+        before = dict(read_json(path)) if path.exists() else {}
+    except (LabError, TypeError, ValueError):
+        before = {}
+    write_json(path, now)
+    return ", ".join(f"--{key} {before[key]}" for key in keys if key in before and key not in now)
 
 
 def write_tables(folder: Path, results: list[StudentResult]) -> None:

@@ -19,8 +19,10 @@ from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.pages import hint, index_page, student_page
 from apps.autograde.policy import Policy, read_policy
 from apps.autograde.record import Attempt, Record, counted, failed, status_of, why_again
+from apps.autograde.report import options_left_out
 from apps.autograde.results import StudentResult, medians, result_of
 from apps.autograde.roster import Student, WrittenPoints, match_roster, points_by_name, read_roster
+from apps.autograde.settings import GradingSettings
 from apps.autograde.similarity import equal_outputs, links_in, similar_pairs, weight_checksums
 from apps.autograde.submissions import file_name, find_submissions
 from apps.autograde.verdicts import VERDICTS
@@ -517,6 +519,21 @@ def test_options(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
             parse_args(["class", *options])
         assert says in capsys.readouterr().err
     assert one_line("=1") == "'=1"
+
+
+def test_a_command_without_the_options_of_the_last_one_says_so(tmp_path: Path) -> None:
+    course = ["--roster", "r.csv", "--points", "p.csv"]
+    for options, says in (
+        (course, ""),
+        (course, ""),
+        (course[:2], "--points p.csv"),
+        (course[:2], ""),
+        ([], "--roster r.csv"),
+    ):
+        settings = GradingSettings(**vars(parse_args(["class", *options])))
+        assert options_left_out(tmp_path, settings) == says, options
+    (tmp_path / ".options.json").write_text("damaged")
+    assert options_left_out(tmp_path, settings) == ""
 
 
 def test_a_result_knows_its_sums() -> None:
