@@ -233,10 +233,10 @@ def tiny_files(train: np.ndarray) -> list[Files]:
 def student_files(plan: Plan, models: list[Files], tiny: bool) -> Files:
     """The files of a student. Every 30th copies those of the student before; some lack a checkpoint.
 
-    tiny: of 30 students one hands in PCA, two hand in code that fails, 27 hand in no code.
+    tiny: of 30 students one hands in PCA, one hands in code that fails, 28 hand in no code.
     """
     copied = Plan(plan.number - 1) if plan.number % 30 == 20 else plan
-    if tiny and plan.number % 30 not in (1, 2, 3):
+    if tiny and plan.number % 30 not in (1, 2):
         return {"report.pdf": f"%PDF-1.4 {plan.name}".encode()}
     code = hostile.source() if tiny else submission(copied)
     if tiny and plan.number % 30 != 1:

@@ -21,6 +21,7 @@ from vaelab.checks.test_doubles import LABELS, B, D, SubmissionUnderTest
 from vaelab.language import N_
 
 OVERFIT_STEPS, OVERFIT_MSE = 80, 0.01
+OVERFIT_CLIP = 10.0  # maximum norm of the gradient, without which the training sometimes diverges
 # The standard deviation of each latent in the check of the sampling: logvar is -4, -2, 0.5, 1.5, 2.5 and 3.
 NOISE_STD = torch.tensor([0.13534, 0.36788, 1.28403, 2.11700, 3.49034, 4.48169])
 
@@ -226,6 +227,7 @@ def overfit(tested: SubmissionUnderTest) -> None:
         loss = tested.training_terms(model, tested.x, None)[0]
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), OVERFIT_CLIP)
         optimizer.step()
     with torch.no_grad():
         error = (model.eval()(tested.x)[0] - tested.x).square().mean().item()
