@@ -16,7 +16,7 @@ from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.grader import Grader, Result, Steps, secret_seed
 from apps.autograde.limits import STOP, Limits
 from apps.autograde.progress import Progress
-from apps.autograde.record import Attempt, failed, status_of, today, what_decides, why_again
+from apps.autograde.record import Attempt, all_statuses, failed, today, what_decides, why_again
 from apps.autograde.report import write_report
 from apps.autograde.roster import Student, match_roster, read_roster
 from apps.autograde.sandbox import sandbox_problem
@@ -161,7 +161,7 @@ def find_pending(
             if attempt is not None:
                 book.handed_in_again(record, attempt, source.label, source.time)
             why = why_again(attempt, now)
-            statuses = {status_of(grade) for grade in attempt.grades.values()} if attempt else set()
+            statuses = all_statuses(attempt) if attempt else set()
             if settings.only:
                 why = why or "named by --only"
             elif statuses & set(settings.regrade):

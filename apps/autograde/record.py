@@ -27,6 +27,7 @@ from vaelab.tasks import TASKS
 from vaelab.threads import available_processors
 
 LIMITED = {"timeout": "time_limit", "memory": "memory_mb"}  # status to the limit that decided it
+PHRASES = {"timeout": "exceeded the time limit", "memory": "exceeded the memory limit"}  # in a check's reason
 METHOD = 3  # raise it when steps, canary inputs or checks change what is stored: all are then graded again
 REPO = Path(__file__).resolve().parents[2]
 
@@ -163,9 +164,22 @@ def why_again(attempt: Attempt | None, now: dict[str, Any]) -> str:
     if now["latent_precision"] == "float32" and then.get("latent_precision") != "float32":
         return "the codes in float32 were not looked at"
     for status, limit in LIMITED.items():
-        if any(grade["status"] == status for grade in attempt.grades.values()) and now[limit] > then[limit]:
+        if status in all_statuses(attempt) and now[limit] > then[limit]:
             return f"{status} under {limit} {then[limit]:g}, which is now {now[limit]:g}"
     return ""
+
+
+def limits_reached(checks: dict[str, dict[str, Any]]) -> set[str]:
+    """`timeout` or `memory`, if the checks of the blanks ended in this way."""
+    whys = [check["why"] for check in checks.values() if not check["passed"]]
+    return {status for status, phrase in PHRASES.items() if any(phrase in why for why in whys)}
+
+
+def all_statuses(attempt: Attempt) -> set[str]:
+    """The statuses of a hand-in: of its tasks, as graded and as shown, and of its checks."""
+    grades = attempt.grades.values()
+    shown = {status_of(grade) for grade in grades}
+    return shown | {grade["status"] for grade in grades} | limits_reached(attempt.checks)
 
 
 def rescored(attempt: Attempt, formula: str) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from apps.autograde.points import PARTS, points_of, total_of
 from apps.autograde.policy import Policy
-from apps.autograde.record import Attempt, Counted, Record, counted, status_of
+from apps.autograde.record import Attempt, Counted, Record, counted, limits_reached, status_of
 from apps.autograde.roster import Student, WrittenPoints
 from vaelab.tasks import TASKS
 
@@ -109,6 +109,8 @@ def staff_notes(chosen: Counted) -> list[str]:
         notes += [f"{task}: {flag}" for flag in grade["flags"]]
         if grade.get("kept"):
             notes.append(f"{task}: {grade['kept']}")
+    for status in limits_reached(chosen.checks):
+        notes.append(f"the checks of the blanks ended by a limit: grade it again by --regrade {status}")
     if chosen.checks and any(grade["status"] == "ok" for grade in chosen.grades.values()):
         failed = [name for name, check in chosen.checks.items() if not check["passed"]]
         if failed:

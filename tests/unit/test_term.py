@@ -279,6 +279,10 @@ def test_what_decides_a_grade_is_compared() -> None:
     slow = attempt(VAE0label=failed("timeout", "encode exceeded the time limit of 300 s"))
     assert why_again(slow, NOW | {"time_limit": 200.0}) == ""
     assert why_again(slow, NOW | {"time_limit": 900.0}) == "timeout under time_limit 300, which is now 900"
+    checks = attempt()
+    checks.checks["layers"] = {"passed": False, "why": "check exceeded the time limit of 300 s"}
+    assert why_again(checks, NOW | {"time_limit": 900.0}) == "timeout under time_limit 300, which is now 900"
+    assert any("--regrade timeout" in note for note in result("Ann", checks).staff)
     large = attempt(VAE0label=failed("memory", ""))
     assert "memory_mb 4096, which is now 8192" in why_again(large, NOW | {"memory_mb": 8192})
     assert {"commit", "torch", "processor", "threads", "date"} - one.decided.keys() == {"threads"}
