@@ -233,13 +233,13 @@ def tiny_files(train: np.ndarray) -> list[Files]:
 def student_files(plan: Plan, models: list[Files], tiny: bool) -> Files:
     """The files of a student. Every 30th copies those of the student before; some lack a checkpoint.
 
-    tiny: of 30 students one hands in PCA, one hands in code that fails, 28 hand in no code.
+    tiny: of 60 students one hands in PCA, one hands in code that fails, 58 hand in no code.
     """
     copied = Plan(plan.number - 1) if plan.number % 30 == 20 else plan
-    if tiny and plan.number % 30 not in (1, 2):
+    if tiny and plan.number % 60 not in (1, 2):
         return {"report.pdf": f"%PDF-1.4 {plan.name}".encode()}
     code = hostile.source() if tiny else submission(copied)
-    if tiny and plan.number % 30 != 1:
+    if tiny and plan.number % 60 != 1:
         code = f"raise ValueError('student {plan.number}')\n"
     files = {"submission.py": code.encode()}
     for name, checkpoint in models[copied.number % len(models)].items():
@@ -276,7 +276,7 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--students", type=number(int, 2, 5000), default=60, help="who hand in (default: 60)")
     add("--out", type=Path, default=Path("term"), help="the folder to write (default: term)")
-    add("--tiny", action="store_true", help="PCA of the digits; 29 of 30 hand-ins fail at once")
+    add("--tiny", action="store_true", help="PCA of the digits; 59 of 60 hand-ins fail at once")
     add_data_dir_option(parser)
     return parser.parse_args()
 
