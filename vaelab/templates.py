@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,17 @@ if TYPE_CHECKING:
 
 
 def template_environment(folder: Path) -> jinja2.Environment:
-    """The jinja2 environment of the templates in `folder`.
+    """The jinja2 environment of the templates in `folder`, which are compiled once for each language.
 
     Every value is escaped, and a name that was not passed to a template is an error. `_` translates a
     message, which may contain tags; its values are escaped as well.
     """
+    return new_environment(folder, language())
+
+
+@functools.cache
+def new_environment(folder: Path, name: str) -> jinja2.Environment:
+    """The environment of a language."""
     import jinja2  # here: a grade can be computed without jinja2, only its pages need it
     from markupsafe import Markup
 
@@ -30,5 +37,5 @@ def template_environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"_": translated, "language": language()}
+    environment.globals |= {"_": translated, "language": name}
     return environment
