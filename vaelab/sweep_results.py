@@ -22,7 +22,7 @@ RESULT = "result.json"  # of a configuration that is done, pruned or failed
 SETTLED = ("done", "pruned")  # statuses that are not tried again
 QUALITY = ("score", "score_uncapped", "ssim", "mse", "fid", "bonus")
 BEST = 10  # rows of the printed table
-MAX_TICKS = 12  # values of a variable that are drawn side by side; more numbers have a numeric axis
+MAX_TICKS = 12  # values of a variable that are drawn side by side
 SEED = "seed"
 
 
@@ -94,8 +94,10 @@ def score_lines(task: str, rows: list[dict[str, Any]]) -> dict[str, list[float]]
 
 
 def is_continuous(values: list[Any]) -> bool:
-    """Whether these are more numbers than fit side by side."""
-    return len(set(values)) > MAX_TICKS and not any(isinstance(value, str) for value in values)
+    """Whether these numbers are drawn on a numeric axis: too many for ticks, or few repeats, as in a search."""
+    count = len(set(values))
+    many = count > MAX_TICKS or (count > 3 and 2 * count > len(values))
+    return many and not any(isinstance(value, str) for value in values)
 
 
 def place(values: list[Any], axes: Axes | None = None) -> list[float]:
@@ -104,9 +106,9 @@ def place(values: list[Any], axes: Axes | None = None) -> list[float]:
     axes: get the scale and the ticks of this axis, which is logarithmic over several magnitudes.
     """
     if is_continuous(values):
-        log = min(values) > 0 and max(values) > 30 * min(values)
-        if axes is not None:
-            axes.set_xscale("log" if log else "linear")
+        log = min(values) > 0 and max(values) > 10 * min(values)
+        if axes is not None and log:
+            axes.set_xscale("log")
         return [math.log(value) for value in values] if log and axes is None else values
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     if axes is not None:
@@ -122,33 +124,33 @@ def draw(task: str, rows: list[dict[str, Any]], path: Path) -> None:
     figure = new_figure(2 + 2.4 * len(keys), 1.7 * len(lines))
     grid = figure.subplots(len(lines), len(keys), sharex="col", sharey="row", squeeze=False)
     for column, key in enumerate(keys):
-        positions = place([row[key] for row in rows], grid[-1, column])
+        values = [row[key] for row in rows]
+        positions = place(values, grid[-1, column])
         for axes, heights in zip(grid[:, column], lines.values(), strict=True):
-            draw_means(axes, positions, heights, others)
+            axes.plot(positions, heights, ".", color="tab:blue", alpha=0.4)
+            axes.grid(alpha=0.3)
+            if len(keys) == 1 or not is_continuous(values):
+                draw_means(axes, positions, heights, others)
         grid[-1, column].set_xlabel(key)
     for axes, label in zip(grid[:, 0], lines, strict=True):
         axes.set_ylabel(label.replace(" max", "\nmax"), fontsize=8)
     title = figure_text(
-        "{task}: every configuration; for each value the mean, and the standard deviation over seeds",
+        "{task}: every configuration;\nfor each value the mean, and the standard deviation over seeds",
         task=task,
     )
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=9)
     write_file(path, figure_png(figure))
 
 
 def draw_means(axes: Axes, positions: list[float], heights: list[float], others: list[tuple]) -> None:
-    """Draw points, a line through their means at each position, and bars of the noise over seeds.
+    """Draw a line through the means at each position, and bars of the noise over seeds.
 
     others: the configuration of each point without its seed. The noise at a position is the root of the mean
     variance within its configurations.
     """
-    axes.plot(positions, heights, ".", color="tab:blue", alpha=0.4)
-    axes.grid(alpha=0.3)
     groups: dict[float, dict[tuple, list[float]]] = {}
     for position, height, other in zip(positions, heights, others, strict=True):
         groups.setdefault(position, {}).setdefault(other, []).append(height)
-    if len(groups) > MAX_TICKS:
-        return
     ordered = sorted(groups)
     means = [fmean(sum(groups[position].values(), [])) for position in ordered]
     noise = [math.sqrt(fmean(map(pvariance, groups[position].values()))) for position in ordered]
