@@ -32,6 +32,19 @@ def discrete_file(folder: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def exercise(text: str) -> str:
+    """The number of an exercise that has a formula, for `argparse`. Raises: ArgumentTypeError."""
+    if text in EXERCISES:
+        return text
+    raise argparse.ArgumentTypeError(
+        _(
+            "{number} has no formula to compare; those that have one: {exercises}",
+            number=text,
+            exercises=", ".join(EXERCISES),
+        )
+    )
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options."""
     parser = Parser(description=__doc__)
@@ -43,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--derivation",
-        choices=EXERCISES,
+        type=exercise,
         metavar="NUMBER",
         help=f"values to compare a derived formula with: {', '.join(EXERCISES)} of the handout",
     )
@@ -77,7 +90,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         )
     add_dataset_option(parser)
     add_data_dir_option(parser)
-    args = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--formula" in words[:-1]:  # joined: argparse takes a formula that begins with a minus for an option
+        place = words.index("--formula")
+        words[place : place + 2] = [f"--formula={words[place + 1]}"]
+    args = parser.parse_args(words)
     if args.formula and not args.derivation:
         parser.error(_("--formula needs --derivation NUMBER"))
     return args

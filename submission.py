@@ -1,9 +1,7 @@
 """The VAE, its loss and the conditional model: the file that students complete.
 
-Parts 2 and 3 of the handout. The number of a blank is that of its section there. In the solved version the
-answer to a blank is between two SOLUTION markers; in the students' version each blank is a TODO.
-B is the number of images in a batch, d = latent_dim. Images are float32 [B, 28, 28] in [0, 1], labels
-int64 [B].
+Parts 2 and 3 of the handout. The number of a blank is that of its section there. B is the number of images
+in a batch, d = latent_dim. Images are float32 [B, 28, 28] in [0, 1], labels int64 [B].
 
 Paper: Kingma & Welling, Auto-Encoding Variational Bayes (2014).
 """

@@ -242,6 +242,15 @@ def train(request: RunRequest, lab: LabModules, world: World = World()) -> None:
             clear_run(request.folder)
         print(_("data: {source}", source=sets[0].source))
         print(_("model: {model}", model=describe(trainer, config, device, world)))
+        print(
+            _(
+                "training: {epochs}, var {var:g}, learning rate {lr:g}, seed {seed}",
+                epochs=plural("{n} epoch", "{n} epochs", config.epochs),
+                var=config.var,
+                lr=config.lr,
+                seed=config.seed,
+            )
+        )
         if checkpoint:
             print(
                 _("resumed: {epoch} of {epochs} epochs are done", epoch=trainer.epoch, epochs=config.epochs)

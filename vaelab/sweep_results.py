@@ -94,7 +94,7 @@ def score_lines(task: str, rows: list[dict[str, Any]]) -> dict[str, list[float]]
 
 
 def is_continuous(values: list[Any]) -> bool:
-    """Whether these numbers are drawn on a numeric axis: too many for ticks, or few repeats, as in a search."""
+    """Whether values are drawn on a numeric axis: numbers, many of them, or few repeats as in a search."""
     count = len(set(values))
     many = count > MAX_TICKS or (count > 3 and 2 * count > len(values))
     return many and not any(isinstance(value, str) for value in values)

@@ -27,8 +27,11 @@ def parse(text: str) -> ast.expr:
     try:
         return ast.parse(text.replace("^", "**").strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        place = getattr(error, "offset", None) or 1
         raise LabError(
-            "'{text}' is not a formula: write it as in Python, as log(a / b) + c**2", text=text
+            "'{text}' is not a formula, at '{rest}': write it as in Python, as log(a / b) + 2 * c**2",
+            text=text,
+            rest=text.replace("^", "**").strip()[place - 1 :],
         ) from error
 
 

@@ -149,5 +149,5 @@ def hand_in(folder: Path, root: Path, data_dir: Path | None) -> bool:
         text = N_("Hand in {file}, with the written answers in the form that your course asks for.")
         print(_(text, file=target))
     else:
-        print(_("Not ready to hand in: see the lines marked FAIL."))
+        print(_("Not ready: don't hand in {file}. See the lines marked FAIL.", file=target))
     return all(good)

@@ -31,7 +31,8 @@ BLANKS = {
         N_(
             "create self.encoder, from images [B, 28, 28] to 2 d numbers [B, 2 d], and self.decoder, from"
             " codes [B, d] to images [B, 28, 28] in [0, 1]; d is latent_dim. Start from the layers of "
-            "DemoVAE in model.py; ARCHITECTURES there has an encoder and a decoder for each --arch."
+            "DemoVAE in model.py, and import what you use from there. You need not use the other arguments, "
+            "such as arch: they become options of train.py."
         ),
     ),
     "2.2.2": Blank(

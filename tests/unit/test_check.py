@@ -141,6 +141,10 @@ SUM = "return recon_term + kl_term, recon_term, kl_term"
 
 # (part, what stands in the submission, {what a student writes instead: the name of the mistake})
 PLANTED = [
+    ("2.2.1", "encoder(2 * latent_dim", {
+        "encoder(latent_dim": "the encoder returns 6 numbers for an image, not 2 d = 12",
+        "encoder(12": "the encoder returns 12 numbers for an image, not 2 d = 6",
+    }),
     ("2.2.2", SPLIT, {
         "return self.encoder(x)": "encode must return a tuple of 2 tensors (mu, logvar); got a tensor",
         "mu = logvar = self.encoder(x)[:, :self.latent_dim]": "the same numbers",
@@ -161,6 +165,7 @@ PLANTED = [
         "return self.decoder(z).flatten(1)": "the images are still flat",
         "return self.decoder(z)[:, None]": "one axis too many",
         "return self.decoder(z).reshape(28, 28, -1).permute(2, 0, 1)": "decode mixes the images",
+        "return self.decoder(z, labels)": "decode uses the labels",
     }),
     ("2.2.4", "if self.training:", {
         "if True:": "sampling in eval mode",
@@ -205,6 +210,7 @@ PLANTED = [
         KL.replace("logvar", "(2 * logvar)"): "KL: logvar used as log sigma",
         "0.5 * (logvar**2 + mu**2 - 1 - (logvar**2).log()).sum(dim=1).mean()": "KL: logvar used as std",
         "0.5 * (logvar + mu**2 - 1 - logvar.log()).sum(dim=1).mean()": "KL: logvar used as variance",
+        KL.replace("logvar.exp()", "logvar.exp()**2"): "KL: sigma^2 computed as exp(logvar)^2",
         KL.replace(" - 1", ""): "KL: the -1 missing",
         KL.replace("mu.square()", "mu"): "KL: mu not squared",
         "(logvar.exp() + mu.square() - 1 - logvar).sum()": "KL missing one half and KL summed over the batch",
@@ -212,6 +218,7 @@ PLANTED = [
     ("2.3", RECON, {
         RECON.replace(".sum(dim=1)", ""): "reconstruction a mean over pixels",
         "nn.functional.mse_loss(recon, x) / var": "missing one half and reconstruction a mean over pixels",
+        RECON.replace(".flatten(1)", ""): "reconstruction summed over one axis of the image only",
         RECON.replace("(2 * var)", "var"): "reconstruction missing one half",
         RECON.replace(".mean()", ".sum()"): "reconstruction summed over the batch",
         RECON.replace("(2 * var)", "2"): "reconstruction not divided by var",
@@ -232,6 +239,8 @@ PLANTED = [
     }),
     ("3.2", GEN_ENCODE, {
         "self.encoder(x)": "the label's vector is not passed to this layer",
+        "self.encoder(x, labels)": "the shapes to be joined differ in their number of axes",
+        "self.encoder(x, labels[:, None] / 10 + torch.ones(16))": "the encoder uses the label as a number",
         "self.encoder(x, 0 * self.encoder_labels(labels))": "the encoder ignores the labels",
         GEN_ENCODE.replace("(labels)", "(labels.flip(0))"): "the encoder uses another image's label",
     }),
@@ -240,6 +249,7 @@ PLANTED = [
     }),
     ("3.3", GEN_DECODE, {
         "return self.decoder(z, torch.zeros(len(z), 16))": "the decoder ignores the labels",
+        "return self.decoder(z, labels[:, None] + torch.ones(16))": "the decoder uses the label as a number",
     }),
     ("3", "recon = self.decode(z, labels)", {
         "recon = self.decode(z)": "forward doesn't pass the labels to decode",

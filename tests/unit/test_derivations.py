@@ -62,6 +62,7 @@ def test_no_answer_is_given_away() -> None:
         ("9**9**9", "an exponent must be from"),
         ("(-2)**0.5", "has no value"),
         ("log(", "is not a formula"),
+        ("2 m1^2", "'2 m1^2' is not a formula, at 'm1**2'"),
         ("(" * 300, "is not a formula"),
     ],
 )
@@ -75,5 +76,10 @@ def test_the_command_reports_a_wrong_formula_and_misuse() -> None:
     assert (result.returncode, result.stderr) == (1, "")
     assert "and gives" in result.stdout
     assert run_command("check.py", "--formula", "1", cwd=REPO).returncode == 2
+    minus = run_command("check.py", "--derivation", "1.4", "--formula", "-(m)", cwd=REPO)
+    assert (minus.returncode, minus.stderr) == (1, "")
+    proof = run_command("check.py", "--derivation", "0.1", cwd=REPO)
+    assert proof.returncode == 2
+    assert "0.1 has no formula to compare; those that have one: 0.2, " in proof.stderr
     assert same(1.0, 1.00001)
     assert not same(1.0, 1.01)

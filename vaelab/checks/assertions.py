@@ -185,6 +185,27 @@ def check_encode(model: nn.Module, x: Tensor, labels: Tensor | None) -> tuple[Te
     return output[0], output[1]
 
 
+def check_encoder_width(model: nn.Module, x: Tensor, latent_dim: int) -> None:
+    """Raise CheckFailed if a network called `encoder` does not return 2 d numbers for an image."""
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        return  # layers with other names: `encode` is checked by its result
+    try:
+        output = encoder(x)
+    except (RuntimeError, TypeError):
+        return  # it expects another input, which `encode` may give it
+    if not isinstance(output, Tensor) or output[:1].numel() == 2 * latent_dim:
+        return
+    raise CheckFailed(
+        "the encoder returns {got} numbers for an image, not 2 d = {expected}",
+        "It was called with latent_dim = {latent_dim}. q(z|x) has a mean and a variance for each of the d "
+        "latents: does the width of the last layer follow from latent_dim?",
+        got=output[:1].numel(),
+        expected=2 * latent_dim,
+        latent_dim=latent_dim,
+    )
+
+
 def check_labels(name: str, results_for: Callable[[Tensor], Tensor]) -> None:
     """The label of an image must change the result of that image, and of no other.
 
@@ -207,6 +228,38 @@ def check_labels(name: str, results_for: Callable[[Tensor], Tensor]) -> None:
             "which axis of the labels' vectors is the batch?",
             name=name,
         )
+
+
+def check_label_vectors(name: str, model: nn.Module, results_for: Callable[[Tensor], Tensor]) -> None:
+    """A label must not be used as a number: then the input of the layers is a linear function of it.
+
+    name: a message; results_for: a function of labels [10] that runs the model on ten equal images or codes.
+    """
+    inputs: list[Tensor] = []  # of each layer, in the order in which they are called
+
+    def record(_layer: nn.Module, args: tuple) -> None:
+        inputs.extend(arg.detach() for arg in args if isinstance(arg, Tensor) and arg.is_floating_point())
+
+    leaves = [layer for layer in model.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_pre_hook(record) for layer in leaves]
+    try:
+        results_for(torch.arange(10))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    batches = [value.flatten(1) for value in inputs if value.dim() > 1 and len(value) == 10]
+    for value in batches:
+        step = value.diff(dim=0)  # from each label to the next, [9, F]
+        if step.abs().max() > 1e-6:  # the first input that depends on the label
+            if (step - step[:1]).abs().max() < 1e-4 * step.abs().max():
+                raise CheckFailed(
+                    "{name} uses the label as a number",
+                    "The input of the layers grows evenly from label 0 to 9, but the shape of a 4 is not "
+                    "between those of a 3 and a 5. Give each label a vector of its own, learned or "
+                    "one-hot.",
+                    name=Message(name),
+                )
+            return
 
 
 def check_every_weight(tested: SubmissionUnderTest, name: str, labels: Tensor | None) -> None:

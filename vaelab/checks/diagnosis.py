@@ -98,6 +98,7 @@ def kl_formulas(case: LossCase) -> Iterator[tuple[str, str, Tensor]]:
     yield N_("logvar used as log sigma, not log sigma^2"), LOGVAR, kl(logvar.exp())
     yield N_("logvar used as variance"), LOGVAR, kl(logvar.sqrt())
     yield N_("logvar used as variance"), LOGVAR, kl(logvar.abs().sqrt())
+    yield N_("sigma^2 computed as exp(logvar)^2"), LOGVAR, right + (logvar.exp().square() - logvar.exp()) / 2
     yield N_("exp missing in sigma^2"), LOGVAR, right + (logvar - logvar.exp()) / 2
     yield (
         N_("the -1 missing"),
@@ -177,6 +178,10 @@ def recon_factors(case: LossCase) -> dict[str, tuple[float, str]]:
         N_("reconstruction missing one half"): (2, HALF),
         N_("reconstruction halved twice"): (0.5, HALF),
         N_("reconstruction a mean over pixels"): (1 / 784, pixels),
+        N_("reconstruction summed over one axis of the image only"): (
+            1 / 28,
+            N_("Images are [B, 28, 28]: which two axes are pixels, and which one is the batch?"),
+        ),
         N_("reconstruction summed over the batch"): (len(case.x), SUMMED),
         N_("reconstruction with the wrong sign"): (-1, SIGN),
         N_("reconstruction not divided by var"): (case.var, scale),
@@ -190,6 +195,7 @@ WRONG = {
     N_("KL"): N_("the KL term is wrong"),
     N_("reconstruction"): N_("the reconstruction term is wrong"),
 }
+DERIVATION = {"KL": "1.4", "reconstruction": "1.5"}  # of `check.py --derivation`, for each term
 
 # --- Finding the mistake ------------------------------------------------------------------------
 
@@ -245,8 +251,9 @@ def check_term(term: str, values: list[float], cases: list[LossCase] | None = No
     right = candidates[0][0][2]
     raise CheckFailed(
         WRONG[term],
-        "For one batch it should be {right:.4f}, and is {value:.4f}. Take a batch of one image and "
-        "one latent, and compute the term by hand.",
+        "For one batch it should be {right:.4f}, and is {value:.4f}. To find the difference, compare your "
+        "formula for one latent or one pixel with its values: {command}",
         right=right,
         value=values[0],
+        command=f'python check.py --derivation {DERIVATION[term]} --formula "..."',
     )

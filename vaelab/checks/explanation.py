@@ -22,6 +22,14 @@ ERRORS = [
         N_("wrong flatten, or a layer of the wrong width"),
         N_("A linear layer expects [B, in_features]. Print the shape of its input."),
     ),
+    (
+        r"number.of.dimensions",
+        N_("the shapes to be joined differ in their number of axes"),
+        N_(
+            "torch.cat joins tensors of as many axes: [B, n] and [B, m] to [B, n + m]. Labels are "
+            "[B]: part 3.1 turns them into vectors, and the VAE of part 2 does not use them."
+        ),
+    ),
     (r"same device|not on the expected device|CUDA|cuda|NVIDIA", N_("wrong device"), DEVICE_HINT),
     (
         r"same dtype|expected scalar type|expected .* dtype|Double and Float",

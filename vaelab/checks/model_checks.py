@@ -7,8 +7,10 @@ from torch import Tensor
 
 from vaelab.checks.assertions import (
     check_encode,
+    check_encoder_width,
     check_every_weight,
     check_independent,
+    check_label_vectors,
     check_labels,
     check_range,
     check_tensor,
@@ -31,7 +33,8 @@ NOISE_STD = torch.tensor([0.13534, 0.36788, 1.28403, 2.11700, 3.49034, 4.48169])
 def layers(tested: SubmissionUnderTest) -> None:
     """The VAE must be constructed for any latent_dim."""
     for latent_dim in (D, 3):
-        tested.model("VAE", latent_dim)
+        model = tested.model("VAE", latent_dim)
+        check_encoder_width(model, tested.x[:B], latent_dim)
 
 
 def encode(tested: SubmissionUnderTest) -> None:
@@ -64,6 +67,16 @@ def decode(tested: SubmissionUnderTest) -> None:
     check_independent("decode", images, [model.decode(code) for code in z.split(1)])
     if torch.allclose(images[:1], images[1:], atol=1e-7):
         raise CheckFailed("decode returns the same image for every code", "Is z the input of the layers?")
+    try:
+        given_labels = model.decode(z, LABELS)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        given_labels = None
+    if given_labels is None or not torch.equal(images, given_labels):
+        raise CheckFailed(
+            "decode uses the labels",
+            "The VAE of part 2 has no input for them: inference calls decode(z, labels), and labels must "
+            "have no effect. Which arguments do the layers get?",
+        )
 
 
 # --- 2.2.4 forward ------------------------------------------------------------------------------
@@ -259,6 +272,9 @@ def encode_labels(tested: SubmissionUnderTest) -> None:
     check_labels(N_("the encoder"), lambda labels: model.encode(x, labels)[0])
     single = [model.encode(x[i : i + 1], LABELS[i : i + 1])[0] for i in range(B)]
     check_independent("encode", mu, single)
+    check_label_vectors(
+        N_("the encoder"), model, lambda labels: model.encode(x[:1].expand(10, -1, -1), labels)
+    )
 
 
 def decode_labels(tested: SubmissionUnderTest) -> None:
@@ -269,6 +285,7 @@ def decode_labels(tested: SubmissionUnderTest) -> None:
     check_range("decode", model.decode(1000 * torch.randn(64, D), torch.arange(64) % 10))
     check_labels(N_("the decoder"), lambda labels: model.decode(z, labels))
     check_independent("decode", images, [model.decode(z[i : i + 1], LABELS[i : i + 1]) for i in range(B)])
+    check_label_vectors(N_("the decoder"), model, lambda labels: model.decode(z[:1].expand(10, -1), labels))
 
 
 def forward_labels(tested: SubmissionUnderTest) -> None:
