@@ -5,7 +5,8 @@ Out: grades/: pages, tables, exports, and a record for each student, from which 
 
     submissions.py, roster.py        who handed in what (vaelab/hand_in.py decides which files are graded)
       -> grading.py                  what must be graded again, and why; progress.py reports and logs
-      -> grader.py                   one submission: encode, decode, generate, check; canaries.py, verdicts.py
+      -> grader.py                   one submission: encode, decode, generate, check; secret.py, verdicts.py
+           canaries.py               what is mixed into the images, and flags for suspicious results
            -> sandbox.py             a sandboxed process, with limits.py and syscall_filter.py
                 -> sandboxed_step.py, check_steps.py   the program inside; request.py and arrays.py cross
       -> record.py, gradebook.py     what is stored: numbers, and all that decided them

@@ -19,7 +19,6 @@ class CanaryInputs:
     x: np.ndarray  # uint8 [n + 3 N_CANARIES, H, W]
     labels: np.ndarray  # int64 [n + 3 N_CANARIES]
     repeated: np.ndarray  # the indices of the images that are inverted and repeated, [N_CANARIES]
-    rng: np.random.Generator
 
     @classmethod
     def draw(cls, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> CanaryInputs:
@@ -28,7 +27,7 @@ class CanaryInputs:
         noise = rng.integers(0, 256, (N_CANARIES, *images.shape[1:]), dtype=np.uint8)
         x = np.concatenate([images, noise, 255 - images[repeated], images[repeated]])
         all_labels = np.concatenate([labels, *[labels[repeated]] * 3]).astype(np.int64)
-        return cls(x, all_labels, repeated, rng)
+        return cls(x, all_labels, repeated)
 
     @property
     def n(self) -> int:
@@ -55,10 +54,10 @@ class CanaryInputs:
         full, rest = divmod(self.again.start, BATCH)
         return [BATCH] * full + [rest] * (rest > 0) + [N_CANARIES // 10] * 10
 
-    def secret_order(self) -> np.ndarray:
-        """A random order of the inputs, in which repeated images come last."""
-        first = self.rng.permutation(self.again.start)
-        return np.concatenate([first, len(self.x) - 1 - self.rng.permutation(N_CANARIES)])
+
+def random_order(n: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order of n items, in which the N_CANARIES last ones, the repeated ones, come last."""
+    return np.concatenate([rng.permutation(n - N_CANARIES), n - 1 - rng.permutation(N_CANARIES)])
 
 
 def canary_flags(inputs: CanaryInputs, z: np.ndarray, recon: np.ndarray) -> list[str]:

@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from apps.autograde.arrays import pack, unpack
-from apps.autograde.canaries import CanaryInputs, canary_flags
+from apps.autograde.canaries import CanaryInputs, canary_flags, random_order
 from apps.autograde.limits import Limits, Outcome
 from apps.autograde.record import failed
 from apps.autograde.request import StepRequest
 from apps.autograde.sandbox import USER_IDS, run_sandboxed
+from apps.autograde.secret import SubmissionSecret
 from apps.autograde.verdicts import CheckInputs, Results, all_failed, judge
 from vaelab.cli import printable
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
@@ -176,24 +177,24 @@ class Grader:
         real = nearest_distance(to_float(self.images[:1000]), to_float(self.train))
         self.copy_distance = float(np.quantile(real.numpy(), COPY_QUANTILE))
 
-    def grade(self, folder: Path, seed: int, note: str = "") -> Result:
+    def grade(self, folder: Path, secret: SubmissionSecret, note: str = "") -> Result:
         """The grades of a submission in `folder`, the verdicts of its checks, and a picture for each task.
 
-        seed: determines the order of images and codes, the canary inputs and the inputs of the checks; secret
-        to the submission. note: what to say of missing files. A grade has the keys of `record.Grade`, and
+        secret: determines the order of images and codes, the canary inputs and the inputs of the checks.
+        note: what to say of missing files. A grade has the keys of `record.Grade`, and
         checksums of its images.
         """
         # One step after the other: two steps that run at the same time could perhaps communicate.
-        results = {task: self.grade_task(task, folder, seed, note) for task in TASKS}
+        results = {task: self.grade_task(task, folder, secret, note) for task in TASKS}
         pictures = {task: picture for task, (_, picture) in results.items() if picture is not None}
-        checks = self.check_blanks(folder, seed, note)
+        checks = self.check_blanks(folder, secret, note)
         return Result({task: grade for task, (grade, _) in results.items()}, checks, pictures)
 
-    def check_blanks(self, folder: Path, seed: int, note: str) -> dict[str, dict[str, Any]]:
+    def check_blanks(self, folder: Path, secret: SubmissionSecret, note: str) -> dict[str, dict[str, Any]]:
         """The verdicts of the checks: passed, and why not, by name. They need no checkpoint."""
         if not (folder / "submission.py").is_file():
             return all_failed(note or "there is no submission.py")
-        inputs = CheckInputs(self.images, seed)
+        inputs = CheckInputs(self.images, secret.integer("checks") >> 193)  # 63 bits
         try:
             found = self.steps.call("check", next(iter(TASKS)), folder, inputs.arrays(), [], 4 << 20)
         except StepFailed as failure:
@@ -201,7 +202,7 @@ class Grader:
         return judge(inputs, Results(*found))
 
     def grade_task(
-        self, task: str, folder: Path, seed: int, note: str
+        self, task: str, folder: Path, secret: SubmissionSecret, note: str
     ) -> tuple[dict[str, Any], np.ndarray | None]:
         """One task's grade, and its picture."""
         start, flags = time.monotonic(), changed_file_flags(folder)
@@ -211,7 +212,7 @@ class Grader:
             for name in ("submission.py", f"{task}.pt"):
                 if not (folder / name).is_file():
                     raise StepFailed("missing", note if name in note else f"there is no {name}")
-            values, recon = self.reconstruct(task, folder, seed, flags)
+            values, recon = self.reconstruct(task, folder, secret, flags)
             rows = [self.images[:10], recon[:10]]
             if TASKS[task].conditional:
                 gen = self.generate(task, folder)
@@ -229,31 +230,31 @@ class Grader:
         return grade, picture
 
     def reconstruct(
-        self, task: str, folder: Path, seed: int, flags: list[str]
+        self, task: str, folder: Path, secret: SubmissionSecret, flags: list[str]
     ) -> tuple[dict[str, float], np.ndarray]:
         """`ssim`, `mse` and `latent_dim` of the split, and its reconstructions. Adds to `flags`."""
-        inputs = CanaryInputs.draw(self.images, self.labels, np.random.default_rng([seed, len(task)]))
+        inputs = CanaryInputs.draw(self.images, self.labels, secret.rng(task, "inputs"))
         n, labels = inputs.n, {"labels": inputs.labels} if TASKS[task].conditional else {}
 
-        def run_shuffled(step: str, **arrays: np.ndarray) -> np.ndarray:
-            """The result of a step, whose items are sent in a secret order."""
-            order = inputs.secret_order()
+        def run_shuffled(step: str, name: str, **arrays: np.ndarray) -> np.ndarray:
+            """The result of a step, whose items are sent in a secret order. name: of its order."""
+            order = random_order(len(inputs.x), secret.rng(task, name))
             shuffled = {key: array[order] for key, array in arrays.items()}
             return self.steps.run(step, task, folder, shuffled, inputs.batches())[order.argsort()]
 
-        z = run_shuffled("encode", x=inputs.x, **labels)
+        z = run_shuffled("encode", "encode", x=inputs.x, **labels)
         with np.errstate(over="ignore"):
             rounded = z.astype(np.float16)
         if not np.isfinite(rounded).all():
             raise StepFailed("invalid", "the codes contain nan, or numbers above float16's maximum, 65504")
         sent = rounded.copy()
         sent[inputs.again] = rounded[inputs.repeated]  # the same codes twice: both must decode alike
-        recon = run_shuffled("decode", z=sent, **labels)
+        recon = run_shuffled("decode", "decode", z=sent, **labels)
         latent_dim = z.shape[1]
         values = reconstruction(recon[:n], self.images)
         flags += canary_flags(inputs, z, recon)
         if self.compare_float32:
-            exact = run_shuffled("decode", z=z, **labels)[:n]
+            exact = run_shuffled("decode", "float32", z=z, **labels)[:n]
             flags += precision_flags(task, values, reconstruction(exact, self.images), latent_dim)
         return values | {"latent_dim": latent_dim}, recon[:n]
 
@@ -307,9 +308,3 @@ def changed_file_flags(folder: Path) -> list[str]:
 def array_sha256(array: np.ndarray) -> str:
     """A checksum of an array's values."""
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
-
-
-def secret_seed(secret: str, fingerprint: str) -> int:
-    """A seed that a student can't know, and that is always the same for these files and this secret."""
-    checksum = hashlib.sha256(f"{secret} {fingerprint}".encode()).digest()
-    return int.from_bytes(checksum[:7], "big")

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from apps.autograde.gradebook import Gradebook, one_line
-from apps.autograde.grader import Grader, Result, Steps, secret_seed
+from apps.autograde.grader import Grader, Result, Steps
 from apps.autograde.limits import STOP, Limits
 from apps.autograde.progress import Progress
 from apps.autograde.record import Attempt, all_statuses, failed, today, what_decides, why_again
 from apps.autograde.report import write_report
 from apps.autograde.roster import Student, match_roster, read_roster
 from apps.autograde.sandbox import sandbox_problem
+from apps.autograde.secret import SubmissionSecret
 from apps.autograde.settings import GradingSettings
 from apps.autograde.similarity import weight_checksums, weight_sketches
 from apps.autograde.submissions import Source, Submission, find_submissions
@@ -261,7 +262,7 @@ def grade_hand_in(run: ClassRun, source: Source, folder: Path) -> tuple[Attempt,
         hand_in = stage(source.path, folder)
         mark, found = fingerprint(folder), hand_in.describe()
         weights, sketches = weight_checksums(folder), weight_sketches(folder)
-        result = run.grader.grade(folder, secret_seed(run.book.salt, mark), "; ".join(hand_in.notes))
+        result = run.grader.grade(folder, SubmissionSecret(run.book.secret, mark), "; ".join(hand_in.notes))
     except LabError as error:
         mark, found = mark or unreadable(str(error)), found or str(error)
         result = Result({task: failed("invalid", str(error)) for task in TASKS}, all_failed(str(error)), {})

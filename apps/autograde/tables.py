@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from apps.autograde.gradebook import one_line
@@ -23,6 +24,12 @@ from vaelab.metrics.score import max_score
 COLUMNS = ("name", "task", "ssim", "mse", "fid", "latent_dim", "score", "score_uncapped", "max_score")
 COLUMNS += ("status", "reason", "flags", "seconds")
 BOM = "\ufeff"  # tells Excel that the file is UTF-8
+
+
+def markdown_text(text: str) -> str:
+    """Text from a submission made safe for a cell of a Markdown table: no markup, no HTML, no new cell."""
+    escaped = re.sub(r"([\\`*_{}\[\]()#!|~:.])", r"\\\1", one_line(text, 200))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[dict]) -> str:
