@@ -13,8 +13,7 @@ from vaelab.plotting import to_table
 HEADER = """\
 # Gallery
 
-Every figure of `explore.py`, and its numbers, which are in `gallery/` as CSV and JSON as well.
-`bash scripts/gallery.sh` draws the figures and writes this page.
+Every figure of `explore.py`, and its numbers. `bash scripts/gallery.sh` draws them and writes this page.
 """
 # Further figures of a command: the names of their files, and their titles.
 MORE_FIGURES = {
@@ -25,8 +24,8 @@ MORE_FIGURES = {
         "discrete_usage": "How often each code is used, with and without restarts of unused codes.",
         "discrete_index": "What a code means: one grid of indices, decoded with a single index changed.",
         "discrete_samples": "Samples of each label by the priors.",
-        "discrete_dataset_cifar10": "The same on CIFAR-10: reconstructions, samples and their sharpness, "
-        "the power in high frequencies divided by that of real images.",
+        "discrete_dataset_cifar10": "Discrete and Gaussian codes on CIFAR-10: reconstructions, samples and "
+        "their sharpness, the power in high frequencies divided by that of real images.",
     },
 }
 
@@ -65,5 +64,6 @@ def section(name: str, title: str, path: Path) -> str:
     details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
     return (
         f"## {name.replace('_', ' ')}\n\n{title} `python explore.py {command}`; {details}.\n\n"
-        f"![{title}](gallery/{name}.png)\n\n{to_table(rows)}\n"
+        f"![{title}](gallery/{name}.png)\n\n{to_table(rows)}\n\n"
+        f"The numbers: [CSV](gallery/{name}.csv), [JSON](gallery/{name}.json).\n"
     )
