@@ -51,7 +51,7 @@ def read_policy(path: Path) -> Policy:
     """The policy in a file. Raises: LabError that names the entry that is wrong."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LabError(f"can't read {path}: {reason(error)}") from error
     known = [each.name for each in fields(Policy)]
     for key, value in values.items():

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from hostile import CASES, LATENT_DIM, honest, source, write_class
 
 from apps.autograde.arrays import pack, unpack
 from apps.autograde.gradebook import one_line
-from apps.autograde.sandbox import sandbox_problem
+from apps.autograde.limits import Limits
+from apps.autograde.sandbox import run_sandboxed, sandbox_problem
 from vaelab.data.splits import load_split
 from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import score
@@ -160,6 +162,18 @@ def test_gradescope_reads_the_result(hostile_class: Path) -> None:
     board = (hostile_class / "grades" / "leaderboard.md").read_text()
     assert "honest" not in board
     assert board.count("student-") == len(CASES) + 1
+
+
+@needs_sandbox
+def test_the_environment_of_the_grader_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 1 of a sandbox is bubblewrap: what it was started with can be read there, by its own user."""
+    monkeypatch.setenv("GRADERS_TOKEN", "a secret of the grader")
+    code = "for name in ('environ', 'cmdline'): print(open(f'/proc/1/{name}').read())"
+    outcome = run_sandboxed(
+        [sys.executable, "-I", "-c", code.replace("{", "{{").replace("}", "}}")], {}, b"", Limits()
+    )
+    assert b"PYTHONDONTWRITEBYTECODE" in outcome.output, outcome
+    assert b"secret" not in outcome.output
 
 
 # --- Honest submissions -------------------------------------------------------------------------
