@@ -44,6 +44,11 @@ LAB_FOLDERS = (*LAB_PACKAGES, "locale")
 MNIST_DIR = Path(os.environ.get("VAE_LAB_DATA", "dataset/raw")).resolve()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz", type=int, default=300, help="damaged inputs for test_fuzz.py")
+    parser.addoption("--kills", type=int, default=3, help="kills of each command for test_kills.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if any(MNIST_DIR.glob("train-images-idx3-ubyte*")):
         return

@@ -5,9 +5,11 @@ Out: grades/: pages, tables, exports, and a record for each student, from which 
 
     submissions.py, roster.py        who handed in what (vaelab/hand_in.py decides which files are graded)
       -> grading.py                  what must be graded again, and why; progress.py reports and logs
-      -> grader.py                   one submission: encode, decode, generate, check; canaries.py, verdicts.py
-           -> sandbox.py             a sandboxed process, with limits.py and syscall_filter.py
-                -> sandboxed_step.py, check_steps.py   the program inside; request.py and arrays.py cross
+      -> grader.py                   one submission: generate, encode, decode, check; secret.py, verdicts.py
+           canaries.py, probes.py    what is mixed into images and codes; generated.py, flags.py judge
+           -> steps.py               one step, with copies of its files; interpreter.py
+                -> sandbox.py        a sandboxed process, with limits.py and syscall_filter.py
+                     -> sandboxed_step.py, check_steps.py   the program inside; request.py and arrays.py cross
       -> record.py, gradebook.py     what is stored: numbers, and all that decided them
       -> results.py                  points.py and policy.py applied: a total for each student
       -> report.py                   tables.py, pages.py, similarity.py, exports.py

@@ -1,33 +1,33 @@
 """The folder of the grades: a record for each student, from which a later run continues.
 
-<name>.json             the record, in the format of Gradescope's results.json
-pictures/               the images of each hand-in
-log.txt                 a line for each submission that was graded
-.salt                   the secret of the pseudonyms and of the inputs, readable by its owner only
-grades.csv ...          the tables and pages that `tables.py` and `pages.py` write
+<name>.json             the record, in the format of Gradescope's results.json pictures/               the
+images of each hand-in log.txt                 a line for each submission that was graded .salt, .secret
+what the pseudonyms, and the inputs of submissions, are drawn from; readable by its owner only grades.csv
+...          the tables and pages that `tables.py` and `pages.py` write
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import secrets
-import tempfile
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from apps.autograde.exports import results_json
 from apps.autograde.record import Attempt, Record, merge_again, rescored, today
+from apps.autograde.secret import stored_secret
 from apps.autograde.submissions import file_name
 from vaelab.cli import LabError, printable
 from vaelab.files import make_folder, read_json, write_file, write_json
 
+# The characters by which a formula begins in a spreadsheet, also the wide ones; at the beginning of a cell,
+# or behind what separates cells in other languages.
+FORMULA = re.compile(r"^[=+\-@＝＋－＠]|(?<=[;|])\s*[=+\-@＝＋－＠]|(?<=,)\s*[=@＝＠]")
+
 
 def one_line(text: str, max_length: int = 500) -> str:
     """Text from a submission made safe for a cell of a table: printable, short, and not a formula."""
-    text = printable(text, max_length)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    return FORMULA.sub(lambda match: f"'{match[0].strip()}", printable(text, max_length))
 
 
 class Gradebook:
@@ -36,24 +36,10 @@ class Gradebook:
     def __init__(self, folder: Path, salt: str | None = None) -> None:
         """salt: for the pseudonyms; None for the one stored in the folder."""
         self.folder = make_folder(folder)
-        self.salt = salt or self.stored_salt()
+        self.salt = salt or stored_secret(self.folder / ".salt")
+        self.secret = stored_secret(self.folder / ".secret")  # never the option: others could know that
         self.records: dict[str, Record] = {}
         self.damaged: list[str] = []  # names of records that could not be read
-
-    def stored_salt(self) -> str:
-        """The folder's secret, drawn at random once; without it, nobody can compute the pseudonyms."""
-        path = self.folder / ".salt"
-        if path.exists() and not path.read_bytes().strip():
-            path.unlink()
-        if not path.exists():
-            descriptor, beside = tempfile.mkstemp(dir=self.folder, prefix=".salt-")  # of mode 0600
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(16))
-            with contextlib.suppress(FileExistsError):  # another share of the class was quicker
-                os.link(beside, path)
-            os.unlink(beside)  # noqa: PTH108
-        path.chmod(0o600)  # an earlier version left it readable by all
-        return path.read_text(encoding="utf-8", errors="replace")
 
     def path(self, name: str, suffix: str) -> Path:
         """The path of a file of a student."""

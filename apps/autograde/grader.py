@@ -1,153 +1,40 @@
 """Grades one submission. None of its code runs in this process.
 
-Each step runs in a sandbox of its own. The first gets the images and returns codes. The second never sees an
-image: it gets those codes, rounded to float16 and in another order, and decodes them. So only information in
-the codes is scored, and `latent_dim` is their width, not a number that the submission states. The third gets
-labels and generates images. The grade is computed here, from plain arrays.
+Each step runs in a sandbox of its own. The first gets labels and generates images. The second gets the
+images and returns codes. The third never sees an image: it gets those codes, rounded to float16 and in
+another order, and decodes them. So only information in the codes is scored, and `latent_dim` is their
+width, not a number that the submission states. The grade is computed here, from plain arrays.
 
-Canary inputs are mixed into the images: repeated images, pure noise, inverted digits. They don't change the
-grade; results that an honest model would not give are flagged, with their numbers, for people to review.
+Canary inputs and probes are mixed into images and codes. They don't change the grade; results that an
+honest model would not give are flagged, with their numbers, for people to review.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from apps.autograde.arrays import pack, unpack
-from apps.autograde.canaries import CanaryInputs, canary_flags
-from apps.autograde.limits import Limits, Outcome
+from apps.autograde.canaries import CanaryInputs, canary_flags, random_order, sizes_of_batches
+from apps.autograde.flags import generated_flags, probe_flags
+from apps.autograde.generated import BESIDE_FID, RealImages
+from apps.autograde.probes import Decoded, Probes, measure
 from apps.autograde.record import failed
-from apps.autograde.request import StepRequest
-from apps.autograde.sandbox import USER_IDS, run_sandboxed
+from apps.autograde.secret import SubmissionSecret
+from apps.autograde.steps import StepFailed, Steps
 from apps.autograde.verdicts import CheckInputs, Results, all_failed, judge
-from vaelab.cli import printable
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
-from vaelab.metrics.memorization import nearest_distance
-from vaelab.metrics.reconstruction import reconstruction, to_float
-from vaelab.metrics.score import PIXELS, score
+from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.score import score
 from vaelab.tasks import TASKS
 
 # Files of the lab that a submission has no reason to change.
 PROTECTED = ("trainer.py", "train.py", "inference.py", "grade.py", "check.py", "data_utils.py")
 REPO = Path(__file__).resolve().parents[2]
-# A generated image is a possible copy if it is closer to a training image than all but this share of the real
-# images that are not in `train`. More than MAX_COPIES of them are flagged.
-COPY_QUANTILE, MAX_COPIES = 0.005, 0.05
-
-
-class StepFailed(Exception):  # noqa: N818
-    """A step has no valid result. `status`: the status of the grade; the text of the error: the reason."""
-
-    def __init__(self, status: str, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-# --- A step -------------------------------------------------------------------------------------
-
-
-@dataclass
-class Steps:
-    """Runs the steps of submissions in sandboxes."""
-
-    lab: Path  # a folder with the modules of the lab that a step imports
-    image_shape: tuple[int, ...]
-    limits: Limits
-    sandbox: str = "bubblewrap"  # or user, or none; see `command.py`
-
-    def run(
-        self, step: str, task: str, folder: Path, arrays: dict[str, np.ndarray], batches: list[int]
-    ) -> np.ndarray:
-        """Run one step in a sandbox. Returns: the array that it computed from `arrays`.
-
-        batches: the sizes of the batches. Raises: StepFailed if there is no result, or its dtype or shape is
-        wrong.
-        """
-        n = len(next(iter(arrays.values())))
-        item = 4 * PIXELS if step == "encode" else int(np.prod(self.image_shape))  # maximum bytes
-        results, _ = self.call(step, task, folder, arrays, batches, n * item + 10_000)
-        if "result" not in results:
-            raise StepFailed("error", f"{step} returned no result")
-        self.check_result(results["result"], step, n)
-        return results["result"]
-
-    def call(
-        self,
-        step: str,
-        task: str,
-        folder: Path,
-        arrays: dict[str, np.ndarray],
-        batches: list[int],
-        output_bytes: int,
-    ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-        """The arrays that a step returned, unchecked, and its errors by name. Raises: StepFailed."""
-        limits = replace(self.limits, output_bytes=output_bytes)
-        uid = next(USER_IDS) if self.sandbox != "none" and os.geteuid() == 0 else None
-        # Seed 0 is that of inference.py.
-        request = StepRequest(step, task, 0, batches, self.image_shape, limits, uid)
-        command = [sys.executable, "-I", "{lab}/apps/autograde/sandboxed_step.py", "{lab}", "{submission}"]
-        folders = {"lab": self.lab, "submission": folder}
-        data, bubblewrap = request.to_json() + pack(arrays), self.sandbox == "bubblewrap"
-        outcome = run_sandboxed(command, folders, data, limits, bubblewrap)
-        return read_result(outcome, step, limits)
-
-    def check_result(self, result: np.ndarray, step: str, n: int) -> None:
-        """Raise StepFailed if the result of a step for n items has the wrong dtype or shape."""
-        if step == "encode":
-            expected = f"float32 [{n}, d] with d from 1 to {PIXELS}"
-            good = result.dtype == np.float32 and result.ndim == 2 and len(result) == n
-            good = good and 1 <= result.shape[1] <= PIXELS
-        else:
-            expected = f"uint8 {[n, *self.image_shape]}"
-            good = result.dtype == np.uint8 and result.shape == (n, *self.image_shape)
-        if not good:
-            got = f"{result.dtype} {list(result.shape)}"
-            raise StepFailed("invalid", f"{step} returned {got}, expected {expected}")
-
-
-def read_result(outcome: Outcome, step: str, limits: Limits) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays that a sandboxed step wrote, and its errors by name. Raises: StepFailed."""
-    phase, output = last_phase(outcome.output)
-    where = f"{step}: {phase}" if phase not in ("", step) else step
-    reasons = {
-        "timeout": ("timeout", f"{where} exceeded the time limit of {limits.seconds:g} s"),
-        "memory": ("memory", f"{where} exceeded the memory limit of {limits.memory_mb} MB"),
-        "processes": ("error", f"{where} exceeded the limit of {limits.processes} processes and threads"),
-        "files": ("error", f"{where} exceeded the limit of {limits.tmp_files} files in /tmp"),
-        "output": ("invalid", f"{where} returned more data than expected"),
-    }
-    if outcome.status in reasons:
-        raise StepFailed(*reasons[outcome.status])
-    head, _, body = output.partition(b"\n")
-    try:
-        values = json.loads(head)
-        if values["status"] == "ok":
-            errors = {str(name): str(why) for name, why in values.get("errors", {}).items()}
-            return unpack(body), errors
-        status, why = values["status"], str(values["reason"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        last_line = (outcome.errors.strip().splitlines() or ["it printed nothing"])[-1]
-        why = f"{where}: the process ended with code {outcome.returncode} and without a result ({last_line})"
-        raise StepFailed("error", why) from None
-    raise StepFailed(status if status in ("error", "memory", "invalid") else "error", why)
-
-
-def last_phase(output: bytes) -> tuple[str, bytes]:
-    """The last phase that a step began, and its output without the lines that name phases."""
-    phase = ""
-    while output.startswith(b"#"):
-        line, _, output = output.partition(b"\n")
-        phase = printable(line[1:100].decode(errors="replace"), 60)
-    return phase, output
 
 
 # --- A grade ------------------------------------------------------------------------------------
@@ -167,33 +54,37 @@ class Grader:
     """Grades submissions on one split."""
 
     steps: Steps
-    images: np.ndarray  # uint8 [N, H, W]
-    labels: np.ndarray  # uint8 [N]
-    train: np.ndarray  # uint8 [M, H, W]: generated images are compared with these
+    real: RealImages  # of the split, and what they are compared with
     compare_float32: bool = False
 
-    def __post_init__(self) -> None:
-        real = nearest_distance(to_float(self.images[:1000]), to_float(self.train))
-        self.copy_distance = float(np.quantile(real.numpy(), COPY_QUANTILE))
+    @property
+    def images(self) -> np.ndarray:
+        """The images of the split, uint8 [N, H, W]."""
+        return self.real.images
 
-    def grade(self, folder: Path, seed: int, note: str = "") -> Result:
+    @property
+    def labels(self) -> np.ndarray:
+        """Their labels, [N]."""
+        return self.real.labels
+
+    def grade(self, folder: Path, secret: SubmissionSecret, note: str = "") -> Result:
         """The grades of a submission in `folder`, the verdicts of its checks, and a picture for each task.
 
-        seed: determines the order of images and codes, the canary inputs and the inputs of the checks; secret
-        to the submission. note: what to say of missing files. A grade has the keys of `record.Grade`, and
+        secret: determines the order of images and codes, the canary inputs and the inputs of the checks.
+        note: what to say of missing files. A grade has the keys of `record.Grade`, and
         checksums of its images.
         """
         # One step after the other: two steps that run at the same time could perhaps communicate.
-        results = {task: self.grade_task(task, folder, seed, note) for task in TASKS}
+        results = {task: self.grade_task(task, folder, secret, note) for task in TASKS}
         pictures = {task: picture for task, (_, picture) in results.items() if picture is not None}
-        checks = self.check_blanks(folder, seed, note)
+        checks = self.check_blanks(folder, secret, note)
         return Result({task: grade for task, (grade, _) in results.items()}, checks, pictures)
 
-    def check_blanks(self, folder: Path, seed: int, note: str) -> dict[str, dict[str, Any]]:
+    def check_blanks(self, folder: Path, secret: SubmissionSecret, note: str) -> dict[str, dict[str, Any]]:
         """The verdicts of the checks: passed, and why not, by name. They need no checkpoint."""
         if not (folder / "submission.py").is_file():
             return all_failed(note or "there is no submission.py")
-        inputs = CheckInputs(self.images, seed)
+        inputs = CheckInputs(self.images, secret.integer("checks") >> 193)  # 63 bits
         try:
             found = self.steps.call("check", next(iter(TASKS)), folder, inputs.arrays(), [], 4 << 20)
         except StepFailed as failure:
@@ -201,7 +92,7 @@ class Grader:
         return judge(inputs, Results(*found))
 
     def grade_task(
-        self, task: str, folder: Path, seed: int, note: str
+        self, task: str, folder: Path, secret: SubmissionSecret, note: str
     ) -> tuple[dict[str, Any], np.ndarray | None]:
         """One task's grade, and its picture."""
         start, flags = time.monotonic(), changed_file_flags(folder)
@@ -211,17 +102,21 @@ class Grader:
             for name in ("submission.py", f"{task}.pt"):
                 if not (folder / name).is_file():
                     raise StepFailed("missing", note if name in note else f"there is no {name}")
-            values, recon = self.reconstruct(task, folder, seed, flags)
+            # It comes first, so that generated images can be encoded too.
+            gen = self.generate(task, folder) if TASKS[task].conditional else None
+            values, recon, seen = self.reconstruct(task, folder, secret, gen, flags)
             rows = [self.images[:10], recon[:10]]
-            if TASKS[task].conditional:
-                gen = self.generate(task, folder)
+            if gen is not None:
                 values["fid"] = float(np.mean(fid(gen, self.images, self.labels)))
-                flags += self.copy_flags(gen)
+                about = self.real.measure(gen, secret.rng(task, "generated"))
+                flags += generated_flags(values["fid"], about | seen)
+                values |= {name: about[name] for name in BESIDE_FID}
+                grade["generated"] = about
                 grade["gen_sha256"] = array_sha256(gen)
                 rows += list(gen[:, :10])
             latent_dim = values.pop("latent_dim")
             grade |= values | {"latent_dim": latent_dim, **score(task, values, latent_dim)}
-            grade |= {"recon_sha256": array_sha256(recon)}
+            grade |= {"recon_sha256": array_sha256(recon), "probes": seen}
             picture = np.concatenate(rows)
         except StepFailed as failure:
             grade |= failed(failure.status, str(failure), flags)
@@ -229,33 +124,43 @@ class Grader:
         return grade, picture
 
     def reconstruct(
-        self, task: str, folder: Path, seed: int, flags: list[str]
-    ) -> tuple[dict[str, float], np.ndarray]:
-        """`ssim`, `mse` and `latent_dim` of the split, and its reconstructions. Adds to `flags`."""
-        inputs = CanaryInputs.draw(self.images, self.labels, np.random.default_rng([seed, len(task)]))
-        n, labels = inputs.n, {"labels": inputs.labels} if TASKS[task].conditional else {}
+        self, task: str, folder: Path, secret: SubmissionSecret, gen: np.ndarray | None, flags: list[str]
+    ) -> tuple[dict[str, float], np.ndarray, dict[str, float]]:
+        """`ssim`, `mse` and `latent_dim` of the split, its reconstructions, and the statistics of the probes.
 
-        def run_shuffled(step: str, **arrays: np.ndarray) -> np.ndarray:
-            """The result of a step, whose items are sent in a secret order."""
-            order = inputs.secret_order()
+        gen: generated images, of which some are encoded and decoded too. Adds to `flags`.
+        """
+        probes = Probes.draw(self.images, self.labels, gen, secret.rng(task, "probes"))
+        inputs = CanaryInputs.draw(self.images, self.labels, probes.inputs(), secret.rng(task, "inputs"))
+        n, conditional = inputs.n, TASKS[task].conditional
+
+        def run_shuffled(step: str, labels: np.ndarray, name: str, **arrays: np.ndarray) -> np.ndarray:
+            """The result of a step, whose items are sent in a secret order. name: of its order."""
+            arrays |= {"labels": labels} if conditional else {}
+            order = random_order(len(labels), secret.rng(task, name))
             shuffled = {key: array[order] for key, array in arrays.items()}
-            return self.steps.run(step, task, folder, shuffled, inputs.batches())[order.argsort()]
+            return self.steps.run(step, task, folder, shuffled, sizes_of_batches(len(labels)))[
+                order.argsort()
+            ]
 
-        z = run_shuffled("encode", x=inputs.x, **labels)
-        with np.errstate(over="ignore"):
-            rounded = z.astype(np.float16)
-        if not np.isfinite(rounded).all():
-            raise StepFailed("invalid", "the codes contain nan, or numbers above float16's maximum, 65504")
+        z = run_shuffled("encode", inputs.labels, "encode", x=inputs.x)
+        latent_dim, rounded = z.shape[1], as_float16(z)
         sent = rounded.copy()
         sent[inputs.again] = rounded[inputs.repeated]  # the same codes twice: both must decode alike
-        recon = run_shuffled("decode", z=sent, **labels)
-        latent_dim = z.shape[1]
+        # In front of them, codes that nobody encoded.
+        invented, labels = probes.codes(rounded[:n], self.labels)
+        sent, labels = np.concatenate([invented, sent]), np.concatenate([labels, inputs.labels])
+        decoded = run_shuffled("decode", labels, "decode", z=sent)
+        recon, from_invented = decoded[len(invented) :], decoded[: len(invented)]
         values = reconstruction(recon[:n], self.images)
         flags += canary_flags(inputs, z, recon)
+        parts = Decoded.of(recon[:n], recon[inputs.more], from_invented, probes)
+        seen = measure(task, probes, self.images, parts, latent_dim)
+        flags += probe_flags(seen)
         if self.compare_float32:
-            exact = run_shuffled("decode", z=z, **labels)[:n]
+            exact = run_shuffled("decode", inputs.labels, "float32", z=z)[:n]
             flags += precision_flags(task, values, reconstruction(exact, self.images), latent_dim)
-        return values | {"latent_dim": latent_dim}, recon[:n]
+        return values | {"latent_dim": latent_dim}, recon[:n], seen
 
     def generate(self, task: str, folder: Path) -> np.ndarray:
         """`GEN_PER_LABEL` images of each label, uint8 [10, GEN_PER_LABEL, H, W]."""
@@ -264,17 +169,14 @@ class Grader:
         images = self.steps.run("generate", task, folder, {"labels": labels}, batches)
         return images.reshape(10, GEN_PER_LABEL, *images.shape[1:])
 
-    def copy_flags(self, gen: np.ndarray) -> list[str]:
-        """A flag if generated images may be copies of training images."""
-        some = gen[:, :100].reshape(-1, *gen.shape[2:])
-        near = nearest_distance(to_float(some), to_float(self.train)) < self.copy_distance
-        share = near.double().mean().item()
-        if share <= MAX_COPIES:
-            return []
-        return [
-            f"possible copies of training images: {share:.0%} of the generated images are closer to a "
-            f"training image than {1 - COPY_QUANTILE:.1%} of unseen real images are"
-        ]
+
+def as_float16(z: np.ndarray) -> np.ndarray:
+    """Codes rounded to float16. Raises: StepFailed if one is not finite then."""
+    with np.errstate(over="ignore"):
+        rounded = z.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        raise StepFailed("invalid", "the codes contain nan, or numbers above float16's maximum, 65504")
+    return rounded
 
 
 # --- Flags --------------------------------------------------------------------------------------
@@ -307,9 +209,3 @@ def changed_file_flags(folder: Path) -> list[str]:
 def array_sha256(array: np.ndarray) -> str:
     """A checksum of an array's values."""
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
-
-
-def secret_seed(secret: str, fingerprint: str) -> int:
-    """A seed that a student can't know, and that is always the same for these files and this secret."""
-    checksum = hashlib.sha256(f"{secret} {fingerprint}".encode()).digest()
-    return int.from_bytes(checksum[:7], "big")

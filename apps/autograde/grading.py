@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -12,24 +13,30 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from apps.autograde.generated import RealImages
 from apps.autograde.gradebook import Gradebook, one_line
-from apps.autograde.grader import Grader, Result, Steps, secret_seed
+from apps.autograde.grader import Grader, Result
+from apps.autograde.interpreter import Interpreter, private_folder, ram_folder
 from apps.autograde.limits import STOP, Limits
 from apps.autograde.progress import Progress
 from apps.autograde.record import Attempt, failed, status_of, today, what_decides, why_again
 from apps.autograde.report import write_report
 from apps.autograde.roster import Student, match_roster, read_roster
 from apps.autograde.sandbox import sandbox_problem
+from apps.autograde.secret import SubmissionSecret
 from apps.autograde.settings import GradingSettings
 from apps.autograde.similarity import weight_checksums, weight_sketches
+from apps.autograde.steps import Steps
 from apps.autograde.submissions import Source, Submission, find_submissions
 from apps.autograde.verdicts import all_failed
+from data_utils import MNISTDataset
 from vaelab.cli import LabError
 from vaelab.data.options import ROOT
 from vaelab.data.splits import load_split, prepare
 from vaelab.files import lock, make_folder
 from vaelab.hand_in import fingerprint, stage
 from vaelab.images import image_grid, png_bytes
+from vaelab.metrics.classifier import load_classifier
 from vaelab.tasks import TASKS
 
 REPO = Path(__file__).resolve().parents[2]
@@ -54,7 +61,7 @@ def grade_class(settings: GradingSettings) -> None:
     dataset, source = prepare(settings.dataset, settings.data_dir, ["train", settings.split])
     with work_folder(settings.output_dir, settings.share) as work:
         book = Gradebook(settings.output_dir, settings.salt)
-        arrays, (train, _) = load_split(dataset, settings.split), load_split(dataset, "train")
+        arrays = load_split(dataset, settings.split)
         pending = find_pending(book, submissions, settings, work, arrays, dataset)
         counts = f"{len(submissions)} submissions, {len(pending)} to grade"
         print(f"{counts}, on the {settings.split} split of {source}", flush=True)
@@ -63,10 +70,14 @@ def grade_class(settings: GradingSettings) -> None:
         jobs = min(settings.jobs, max(1, len(pending)))
         limits = make_limits(settings, max(1, settings.jobs // jobs))
         decided = decisions(settings, arrays, dataset) | {"threads": limits.threads}
-        steps = Steps(copy_lab(make_folder(work / "lab")), arrays[0].shape[1:], limits, settings.sandbox)
-        grader = Grader(steps, *arrays, train, settings.latent_precision == "float32")
         try:
-            grade_pending(ClassRun(grader, book, decided, work, settings.note), pending, jobs)
+            with interpreter_for(settings.sandbox, work, bool(pending)) as interpreter:
+                own_user = settings.sandbox != "none" and os.geteuid() == 0
+                lab = copy_lab(make_folder(work / "lab"))
+                steps = Steps(lab, arrays[0].shape[1:], limits, interpreter, own_user)
+                real = real_images(dataset, settings, arrays) if pending else None
+                grader = Grader(steps, real, settings.latent_precision == "float32")
+                grade_pending(ClassRun(grader, book, decided, work, settings.note), pending, jobs)
         finally:
             if settings.share is None:
                 results = write_report(book, submissions, roster, settings)
@@ -82,6 +93,27 @@ def check_sandbox(kind: str) -> None:
         print("warning: --sandbox user protects files by their permissions only; the network is open")
     elif problem := sandbox_problem():
         raise LabError(f"{problem}. Or, only for code that you trust: --sandbox none")
+
+
+@contextmanager
+def interpreter_for(kind: str, work: Path, needed: bool) -> Iterator[Interpreter | None]:
+    """The interpreter's files for the sandboxes: in memory, or on disk, in `work`, if there is no tmpfs."""
+    if kind != "bubblewrap" or not needed:
+        yield None
+        return
+    parent = ram_folder()
+    if parent is None:
+        print(
+            "warning: no tmpfs of 3 GB, such as /dev/shm: steps can see which files an earlier one has read"
+        )
+    with private_folder(parent or work) as folder:
+        yield Interpreter.copy(folder)
+
+
+def real_images(dataset: str, settings: GradingSettings, arrays: tuple) -> RealImages:
+    """What generated images are compared with. arrays: of the split. A classifier is trained once."""
+    train = MNISTDataset("train", dataset, settings.data_dir)
+    return RealImages(*arrays, train.images.numpy(), load_classifier(train))
 
 
 # --- What is graded -----------------------------------------------------------------------------
@@ -261,7 +293,7 @@ def grade_hand_in(run: ClassRun, source: Source, folder: Path) -> tuple[Attempt,
         hand_in = stage(source.path, folder)
         mark, found = fingerprint(folder), hand_in.describe()
         weights, sketches = weight_checksums(folder), weight_sketches(folder)
-        result = run.grader.grade(folder, secret_seed(run.book.salt, mark), "; ".join(hand_in.notes))
+        result = run.grader.grade(folder, SubmissionSecret(run.book.secret, mark), "; ".join(hand_in.notes))
     except LabError as error:
         mark, found = mark or unreadable(str(error)), found or str(error)
         result = Result({task: failed("invalid", str(error)) for task in TASKS}, all_failed(str(error)), {})

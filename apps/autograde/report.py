@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from apps.autograde import tables
 from apps.autograde.exports import write_canvas, write_moodle
-from apps.autograde.gradebook import Gradebook
+from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.pages import METRICS, index_page, student_page
 from apps.autograde.policy import Policy, read_policy
 from apps.autograde.record import Record
@@ -75,10 +76,11 @@ def find_similar(
                     continue
                 sources[submission.name] = staged
             code = similar_code(sources, settings.handed_out, make_folder(folder / "similarity") / "code")
-    pairs = similar_pairs(results, code)
+    pairs = [replace(pair, a=one_line(pair.a), b=one_line(pair.b)) for pair in similar_pairs(results, code)]
     if pairs:
         rows = [
-            [pair.a, pair.b, "-" if pair.code is None else f"{pair.code:.1f}", f"{pair.weights:.0%}"]
+            [*map(tables.markdown_text, (pair.a, pair.b))]
+            + ["-" if pair.code is None else f"{pair.code:.1f}", f"{pair.weights:.0%}"]
             + [f"{pair.cosine:.4f}" if pair.cosine else "-", ", ".join(pair.outputs)]
             for pair in pairs
         ]

@@ -1,0 +1,190 @@
+"""Probes: inputs that show whether what is graded is a function of the codes.
+
+A submission can't tell probes from what is graded: they are sent together, in a random order. Some are
+images that nobody has seen before (images of the split, a little deformed); others are codes that nobody
+has encoded (codes moved a little, or between two codes). A decoder that looks images up, unpacks several
+numbers from one, or was told the images on another way, treats these differently from the codes that it was
+prepared for.
+
+`measure` computes the statistics of `LIMITS`, where a flag stands for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from vaelab.metrics.reconstruction import mse, ssim, to_uint8
+from vaelab.metrics.score import bonus
+from vaelab.tasks import TASKS
+
+N_PROBES = 500  # images that are deformed, and whose codes are moved
+N_GENERATED = 300  # generated images that are encoded and decoded
+N_SEGMENTS = 60  # between the codes of two similar images
+INSIDE = 7  # codes on a segment, without its ends
+OUTLIER = 10  # times the MSE, after an image was deformed
+MAX_CODE = 65504  # of float16
+MOVES = (0.02, 0.1, 0.5)  # in standard deviations of each number of the codes
+
+
+def deform(images: np.ndarray, rng: np.random.Generator, pixels: float = 0.7) -> np.ndarray:
+    """Images that look as these do and that nobody has seen: each is stretched smoothly, in a random way.
+
+    images: uint8 [N, H, W] or [N, C, H, W]. Every point is moved by a smooth random field, by `pixels`
+    (root mean square).
+    """
+    n, (height, width) = len(images), images.shape[-2:]
+    coarse = torch.from_numpy(rng.standard_normal((n, 2, 5, 5))).float()
+    field = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)  # [N, 2, H, W]
+    field = (
+        pixels * field / field.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() / (max(height, width) / 2)
+    )
+    identity = torch.eye(2, 3).expand(n, 2, 3)
+    grid = F.affine_grid(identity, (n, 1, height, width), align_corners=False) + field.movedim(1, 3)
+    x = torch.from_numpy(images).float().reshape(n, -1, height, width) / 255
+    moved = F.grid_sample(x, grid, mode="bicubic", align_corners=False)
+    return to_uint8(moved).reshape(images.shape).numpy()
+
+
+def similar_pairs(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """N_SEGMENTS pairs of indices: random images, each with the most similar one of its label among some."""
+    some = rng.permutation(len(images))[:2000]
+    flat = torch.from_numpy(images[some]).float().flatten(1)
+    first = rng.choice(len(some), N_SEGMENTS)
+    distance = torch.cdist(flat[first], flat)
+    distance[torch.from_numpy(labels[some][first][:, None] != labels[some][None])] = torch.inf
+    distance[torch.arange(N_SEGMENTS), torch.from_numpy(first)] = torch.inf
+    return np.stack([some[first], some[distance.argmin(dim=1).numpy()]], axis=1)
+
+
+@dataclass
+class Probes:
+    """The probes of one task of a submission. Indices are those of the split's images."""
+
+    chosen: np.ndarray  # the images that are deformed, and whose codes are moved, [M]
+    labels: np.ndarray  # of these, [M]
+    deformed: np.ndarray  # uint8 [M, H, W]
+    twice: np.ndarray  # the deformed images, deformed again, uint8 [M, H, W]
+    generated: np.ndarray  # uint8 [G, H, W]
+    generated_labels: np.ndarray  # [G]
+    pairs: np.ndarray  # [N_SEGMENTS, 2]
+    rng: np.random.Generator  # for the codes
+
+    @classmethod
+    def draw(
+        cls, images: np.ndarray, labels: np.ndarray, gen: np.ndarray | None, rng: np.random.Generator
+    ) -> Probes:
+        """Probes for a split. images: uint8 [N, H, W]; labels: [N]; gen: generated images, [10, K, H, W]."""
+        chosen = rng.permutation(len(images))[:N_PROBES]
+        deformed = deform(images[chosen], rng)
+        twice, pairs = deform(deformed, rng), similar_pairs(images, labels, rng)
+        flat = images[:0] if gen is None else gen.reshape(-1, *gen.shape[2:])
+        some = rng.permutation(len(flat))[:N_GENERATED]
+        asked = some // (len(flat) // 10) if len(flat) else some
+        return cls(chosen, labels[chosen], deformed, twice, flat[some], asked, pairs, rng)
+
+    def inputs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images that are encoded beside the split, and their labels."""
+        images = np.concatenate([self.deformed, self.twice, self.generated])
+        return images, np.concatenate([self.labels, self.labels, self.generated_labels])
+
+    def codes(self, z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes that nobody encoded, float16 [., d], and their labels.
+
+        z, labels: of the split, [N, d] and [N]. First those of the chosen images, moved by each of MOVES;
+        then those between the pairs.
+        """
+        z = z.astype(np.float64)
+        std, some = z.std(axis=0), z[self.chosen]
+        moved = [some + size * std * self.rng.standard_normal(some.shape) for size in MOVES]
+        a, b = z[self.pairs[:, 0], None], z[self.pairs[:, 1], None]
+        between = a + (np.arange(INSIDE) + 1)[:, None] / (INSIDE + 1) * (b - a)
+        codes = np.concatenate([*moved, between.reshape(-1, z.shape[1])]).clip(-MAX_CODE, MAX_CODE)
+        return codes.astype(np.float16), np.concatenate(
+            [*[self.labels] * len(MOVES), labels[self.pairs[:, 0]].repeat(INSIDE)]
+        )
+
+
+@dataclass
+class Decoded:
+    """What came back, uint8 [., H, W] each: of the split, the probes' images, the codes nobody encoded."""
+
+    images: np.ndarray
+    deformed: np.ndarray
+    twice: np.ndarray
+    generated: np.ndarray
+    moved: np.ndarray
+    between: np.ndarray
+
+    @classmethod
+    def of(cls, images: np.ndarray, more: np.ndarray, invented: np.ndarray, probes: Probes) -> Decoded:
+        """more: those of `Probes.inputs`; invented: those of `Probes.codes`."""
+        m = len(probes.chosen)
+        deformed, twice, generated = np.split(more, [m, 2 * m])
+        return cls(images, deformed, twice, generated, *np.split(invented, [len(MOVES) * m]))
+
+
+def errors(recon: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The MSE and the SSIM of each reconstruction."""
+    a, b = torch.from_numpy(np.ascontiguousarray(recon)), torch.from_numpy(np.ascontiguousarray(images))
+    return mse(a, b).numpy(), ssim(a.double() / 255, b.double() / 255).numpy()
+
+
+def points(task: str, recon: np.ndarray, images: np.ndarray, latent_dim: int) -> np.ndarray:
+    """The points for reconstruction of each image, as if it were the only one."""
+    rules, (error, similarity) = TASKS[task], errors(recon, images)
+    value = rules.ssim_weight * similarity + rules.mse_weight * (rules.mse_limit - error)
+    return value * bonus(latent_dim)
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The root mean square difference of images, in grey levels: uint8 [S, K, H, W] to [S, K]."""
+    flat = np.square(a.astype(np.float32) - b).reshape(*a.shape[:2], -1)
+    return np.sqrt(flat.mean(axis=2))
+
+
+def measure(
+    task: str, probes: Probes, images: np.ndarray, decoded: Decoded, latent_dim: int
+) -> dict[str, float]:
+    """The statistics. images: uint8 [N, H, W], the split's."""
+    x, recon = images[probes.chosen], decoded.images[probes.chosen]
+    stored = points(task, recon, x, latent_dim)
+    deformed = points(task, decoded.deformed, probes.deformed, latent_dim)
+    twice = points(task, decoded.twice, probes.twice, latent_dim)
+    moved = decoded.moved.reshape(len(MOVES), *recon.shape)
+    after_move = points(task, moved[0], x, latent_dim)
+    change = (
+        np.square(distance(moved, np.broadcast_to(recon, moved.shape))).mean(axis=1) + 0.1
+    )  # uint8 rounds
+
+    ends = decoded.images[probes.pairs]  # [S, 2, H, W]
+    inside = decoded.between.reshape(N_SEGMENTS, INSIDE, *recon.shape[1:])
+    path = np.concatenate([ends[:, :1], inside, ends[:, 1:]], axis=1)
+    steps = distance(path[:, 1:], path[:, :-1])  # [S, INSIDE + 1]
+    straight = distance(ends[:, :1], ends[:, 1:])[:, 0]
+    mse_ratio = [
+        np.log(errors(b, y)[0] + 1e-4) - np.log(errors(a, x)[0] + 1e-4)
+        for a, x, b, y in (
+            (recon, x, decoded.deformed, probes.deformed),
+            (decoded.deformed, probes.deformed, decoded.twice, probes.twice),
+        )
+    ]
+    values = {
+        "fresh_gap": float((stored - deformed).mean()),
+        "fresh_control": float((deformed - twice).mean()),
+        "fresh_outliers": float((mse_ratio[0] > np.log(OUTLIER)).mean()),
+        "fresh_outliers_control": float((mse_ratio[1] > np.log(OUTLIER)).mean()),
+        "moved_loss": float((stored - after_move).mean()),
+        "growth_small": float(change[1] / change[0]),
+        "growth_large": float(change[2] / change[1]),
+        "change_small": float(change[0]),
+        "jump": float((steps.max(axis=1) / np.maximum(steps.sum(axis=1), 1e-6)).mean()),
+        "detour": float(np.median(steps.sum(axis=1) / np.maximum(straight, 1))),
+    }
+    if len(probes.generated):
+        of_generated = errors(decoded.generated, probes.generated)[0].mean()
+        values["generated_error"] = float(of_generated / max(errors(recon, x)[0].mean(), 1e-6))
+    return values
