@@ -72,7 +72,8 @@ def characters(path: str) -> frozenset[str]:
 def find_font(needed: frozenset[str]) -> str | None:
     """The name of a font that has the characters. None, after a line on stderr, if there is none."""
     paths = {font.fname for font in font_manager.fontManager.ttflist}
-    for path in sorted(paths) + sorted(set(font_manager.findSystemFonts()) - paths):
+    others = set(font_manager.findSystemFonts()) - paths
+    for path in sorted(paths) + sorted(others, key=lambda path: ("bold" in path.lower(), path)):
         # "Last Resort" has a box for every character.
         if needed <= characters(path) and "LastResort" not in path:
             font_manager.fontManager.addfont(path)

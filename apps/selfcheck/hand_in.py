@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from vaelab.cli import LabError, reason
 from vaelab.data.digits import embedded_digits
 from vaelab.files import make_folder
 from vaelab.hand_in import LAB_FOLDERS, stage
-from vaelab.language import N_, _
+from vaelab.language import N_, VARIABLE, _, language
 from vaelab.outputs import read_outputs
 from vaelab.tasks import TASKS
 
@@ -82,7 +83,12 @@ def run_trial(task: str, hand_in: Path, lab: Path, images: np.ndarray, labels: n
         command = [sys.executable, "-I", TRIAL, lab.resolve(), hand_in, task, source, target]
         try:
             done = subprocess.run(
-                list(map(str, command)), cwd=hand_in, capture_output=True, text=True, timeout=TIME_LIMIT
+                list(map(str, command)),
+                cwd=hand_in,
+                env=os.environ | {VARIABLE: language()},
+                capture_output=True,
+                text=True,
+                timeout=TIME_LIMIT,
             )
         except subprocess.TimeoutExpired:
             return _("{count} images took longer than {limit} s", count=IMAGES, limit=TIME_LIMIT)

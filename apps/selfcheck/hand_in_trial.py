@@ -23,6 +23,7 @@ from vaelab.checks.explanation import explain  # noqa: E402
 from vaelab.cli import LabError  # noqa: E402
 from vaelab.contract import build_submission  # noqa: E402
 from vaelab.inference import decode, encode, generate_images  # noqa: E402
+from vaelab.language import find_language, set_language  # noqa: E402
 from vaelab.metrics.reconstruction import to_float  # noqa: E402
 from vaelab.tasks import TASKS  # noqa: E402
 
@@ -35,7 +36,7 @@ def run(hand_in: Path, task: str, images: np.ndarray, labels: np.ndarray) -> dic
     path = hand_in / f"{task}.pt"
     checkpoint = load_checkpoint(path, task)
     model = build_submission(submission, task, checkpoint.config.model_args).eval()
-    load_weights(model, checkpoint, path)
+    load_weights(model, checkpoint, Path(path.name))
     torch.manual_seed(0)
     given = torch.tensor(labels).long() if TASKS[task].conditional else None
     z = encode(model, to_float(images), given)  # [N, d]
@@ -50,6 +51,7 @@ def run(hand_in: Path, task: str, images: np.ndarray, labels: np.ndarray) -> dic
 
 def main() -> None:
     """Read IMAGES, run the model, write RESULT."""
+    set_language(find_language())
     hand_in, task, source, target = Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5])
     with np.load(source, allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
