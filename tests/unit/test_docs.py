@@ -51,12 +51,12 @@ def options_page() -> str:
     return f"""# Options
 
 The options of `train.py` that decide its result; `python train.py --help` lists the others as well. Every
-other command explains its options with `--help` too. `python -m tests.unit.test_docs` writes this page.
+other command explains its options with `--help` too.
 
 ## The model and the training
 
-`python -m tests.unit.test_docs` writes this table. The options of the model are the keyword arguments of the
-classes in `submission.py`: an argument that you add there becomes an option.
+The options of the model are the keyword arguments of the classes in `submission.py`: an argument that you
+add there becomes an option.
 
 {options_table()}
 
