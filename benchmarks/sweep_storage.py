@@ -10,15 +10,18 @@ random search, reports four epochs, asks whether to prune, writes result.json, a
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from helpers import machine
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from apps.sweep.space import Settings, Space, read_settings, read_space
 from apps.sweep.study import Sweep
-from vaelab.cli import Parser, markdown, number, run
+from vaelab.cli import LabError, Parser, markdown, number, run
 from vaelab.files import write_json
 
 SPACE = {
@@ -31,27 +34,40 @@ SPACE = {
 EPOCHS = 4
 
 
+def finish_one(sweep: Sweep) -> None:
+    """Take a trial, report as a training does, and finish it."""
+    claim = sweep.take()
+    with claim.locks:
+        for epoch in range(EPOCHS):
+            claim.trial.report(epoch, epoch)
+            claim.trial.should_prune()
+        result = {"task": "VAE0label", "options": claim.configuration.options, "status": "done"}
+        result |= {"reason": "", "score_uncapped": 8.0}
+        write_json(claim.folder / "result.json", result)
+        sweep.finish(claim, result)
+
+
 def work(space: Space, settings: Settings, seconds: float, start, counts) -> None:
-    """Finish as many trials as possible in some seconds. Sends: how many."""
-    sweep, done = Sweep(space, settings), 0
+    """Finish as many trials as possible in some seconds. Sends: how many, and whether the storage failed."""
+    done, sweep = 0, None
+    try:
+        sweep = Sweep(space, settings)
+    except (LabError, SQLAlchemyError, StorageInternalError) as error:
+        print(f"a worker can't start: {error}", file=sys.stderr)
     start.wait()
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        claim = sweep.take()
-        with claim.locks:
-            for epoch in range(EPOCHS):
-                claim.trial.report(epoch, epoch)
-                claim.trial.should_prune()
-            result = {"task": "VAE0label", "options": claim.configuration.options, "status": "done"}
-            result |= {"reason": "", "score_uncapped": 8.0}
-            write_json(claim.folder / "result.json", result)
-            sweep.finish(claim, result)
-        done += 1
-    counts.put(done)
+    try:
+        while sweep and time.perf_counter() < end:
+            finish_one(sweep)
+            done += 1
+    except (LabError, SQLAlchemyError, StorageInternalError) as error:
+        print(f"a worker ends: {error}", file=sys.stderr)
+        sweep = None
+    counts.put((done, sweep is None))
 
 
-def measure(storage: str, workers: int, seconds: float) -> float:
-    """Trials a second of some workers on a new study."""
+def measure(storage: str, workers: int, seconds: float) -> str:
+    """Trials a second of some workers on a new study, and how many of them the storage failed."""
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
         variables = SPACE | {"STORAGE": storage, "OUTPUT_DIR": str(Path(folder, "sweep"))}
@@ -64,11 +80,11 @@ def measure(storage: str, workers: int, seconds: float) -> float:
             process.start()
         start.wait()
         before = time.perf_counter()
-        total = sum(counts.get() for _ in processes)
+        finished, failed = zip(*(counts.get() for _ in processes), strict=True)
         duration = time.perf_counter() - before
         for process in processes:
             process.join()
-    return total / duration
+    return f"{sum(finished) / duration:.1f}" + (f" ({sum(failed)} workers failed)" if any(failed) else "")
 
 
 def main() -> None:
@@ -81,7 +97,7 @@ def main() -> None:
     rows = []
     for storage in ("sqlite", "journal", *args.url):
         rates = [measure(storage, workers, args.seconds) for workers in args.workers]
-        rows.append([storage.partition("://")[0], *(f"{rate:.1f}" for rate in rates)])
+        rows.append([storage.partition("://")[0], *rates])
     print(machine())
     print(markdown(["trials a second", *(f"{workers} workers" for workers in args.workers)], rows))
 

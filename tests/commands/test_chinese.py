@@ -31,7 +31,8 @@ def test_training_and_inference(tmp_path: Path) -> None:
     layers = [line for line in lines if line.startswith("  ")]  # a line for each part of the model
     assert layers
     rest = [line for line in lines if line not in layers]
-    assert re.match(r"第   1/2 轮  损失 [\d.]+  valid：损失 ", rest[2])
+    assert rest[2] == "训练：2 轮，var 0.01，学习率 0.003，种子 0"
+    assert re.match(r"第   1/2 轮  损失 [\d.]+  valid：损失 ", rest[3])
     assert all(CHINESE.search(line) for line in rest)
     first = (tmp_path / "outputs/VAE0label/log.jsonl").read_text().splitlines()[0]
     assert list(json.loads(first))[:3] == ["epoch", "step", "train_loss"]
