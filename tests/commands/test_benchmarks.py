@@ -86,6 +86,7 @@ def test_the_ablation_runs_what_is_missing(lab_copy: Path) -> None:
     assert table(succeed(*command, cwd=lab_copy, repo=lab_copy)) == rows
 
 
+@pytest.mark.xdist_group("autograde")  # not beside the tests that look for running sandboxes
 @pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
 def test_class_size(lab_copy: Path) -> None:
     (lab_copy / "tests").mkdir()
