@@ -32,6 +32,7 @@ SPACE = {
     "SAMPLER": "random",
 }
 EPOCHS = 4
+STORAGE_ERRORS = (LabError, SQLAlchemyError, StorageInternalError)
 
 
 def finish_one(sweep: Sweep) -> None:
@@ -52,7 +53,7 @@ def work(space: Space, settings: Settings, seconds: float, start, counts) -> Non
     done, sweep = 0, None
     try:
         sweep = Sweep(space, settings)
-    except (LabError, SQLAlchemyError, StorageInternalError) as error:
+    except STORAGE_ERRORS as error:
         print(f"a worker can't start: {error}", file=sys.stderr)
     start.wait()
     end = time.perf_counter() + seconds
@@ -60,7 +61,7 @@ def work(space: Space, settings: Settings, seconds: float, start, counts) -> Non
         while sweep and time.perf_counter() < end:
             finish_one(sweep)
             done += 1
-    except (LabError, SQLAlchemyError, StorageInternalError) as error:
+    except STORAGE_ERRORS as error:
         print(f"a worker ends: {error}", file=sys.stderr)
         sweep = None
     counts.put((done, sweep is None))
