@@ -42,15 +42,3 @@ def lab(script: str, *args: object, threads: int | None = None) -> None:
     result = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise LabError(f"{shlex.join(command)} failed: {result.stderr.strip() or result.stdout.strip()}")
-
-
-def train_and_grade(
-    folder: Path, split: str, data_dir: Path | None, *options: object, threads: int | None = None
-) -> None:
-    """Train, infer and grade one task, up to `folder/grade_result.json`. options: of train.py."""
-    data = ["--data_dir", data_dir] if data_dir else []
-    task = options[options.index("--task") + 1]
-    lab("train.py", *options, "--output_dir", folder, "--overwrite", *data, threads=threads)
-    where = ["--output_dir", folder, "--split", split, *data]
-    lab("inference.py", "--checkpoint_path", folder / task / "best.pt", *where, threads=threads)
-    lab("grade.py", *where, threads=threads)

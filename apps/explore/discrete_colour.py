@@ -34,8 +34,8 @@ def draw_colour(context: ExploreContext) -> None:
     """Draw reconstructions and samples of the three models, with rate, MSE and sharpness."""
     test = context.data("test")
     real = test.images.cpu().numpy()
-    chosen = np.linspace(0, len(test) - 1, SHOWN).astype(int)
-    recons, samples, rows = [real[chosen]], [], []
+    chosen = np.linspace(0, len(test) - 2, SHOWN).astype(int)
+    recons, samples, rows = [real[chosen]], [real[chosen + 1]], []
     sharp = high_frequency_power(real)
     rows.append({"model": "real images", "bits": "", "mse": 0.0, "sharpness": 1.0, "of samples": ""})
     for name, options in MODELS.items():
@@ -58,14 +58,15 @@ def draw_colour(context: ExploreContext) -> None:
         )
         recons.append(recon[chosen])
         samples.append(gen[:SHOWN])
-    figure = new_figure(13, 3.0)
+    figure = new_figure(13, 2.2)
     left, right = figure.subplots(1, 2)
     names = [
         f"{row['model']}\n{row['bits']:.0f} bits, MSE {row['mse']:.4f}\nsharpness {row['sharpness']:.2f}"
         for row in rows[1:]
     ]
     show_rows(left, recons, ["original", *names], "test images, reconstructed")
-    show_rows(right, samples, [f"sharpness {row['of samples']:.2f}" for row in rows[1:]], "samples")
+    names = [f"sharpness {row['of samples']:.2f}" for row in rows[1:]]
+    show_rows(right, samples, ["original", *names], "other test images, samples")
     about = {"training_images": context.train_size(), "epochs": model.epoch}
     context.save(figure, rows, option="--dataset cifar10", split="test", **about)
 
