@@ -69,7 +69,7 @@ def test_the_self_check(tmp_path: Path) -> None:
         "FAIL 2.2.1  能够构造 VAE 的各层",
         "     还没有填写：2.2.1 网络层：见 docs/handout.zh.md 第 2.2.1 节",
         "     请用你的代码替换 `raise NotImplementedError` 这一行，再运行一次。",
-        "0 项检查通过，共 19 项。请改正这一处，再运行 python check.py。",
+        "0 项检查通过，共 20 项。请改正这一处，再运行 python check.py。",
     ]
 
 
