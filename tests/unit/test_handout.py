@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPO
+from conftest import REPO, chinese
+
+from vaelab.grading import score_table
+from vaelab.language import _
+from vaelab.metrics.score import score
 
 CHECKS = (
     *("formulas", "handout_background", "handout_discrete", "handout_lab"),
@@ -133,9 +137,30 @@ def test_formulas_within_lines_render(path: Path) -> None:
 
 
 def code(text: str) -> list[str]:
-    """What stands between ``` and ```, without comments."""
-    lines = "\n".join(re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)).splitlines()
-    return [line.partition("  #")[0].rstrip() for line in lines]
+    """What stands between ``` and ```, without comments; of what a program prints, the numbers."""
+    lines = []
+    for block in re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE):
+        if block.startswith("```text"):
+            lines += re.findall(r"\d+(?:[.,]\d+)*", block)
+        else:
+            lines += [line.partition("  #")[0].rstrip() for line in block.splitlines()]
+    return lines
+
+
+def test_the_chinese_handout_quotes_what_the_programs_print() -> None:
+    quoted = re.findall(r"^```text\n(.*?)^```", HANDOUTS[1].read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    values = {"epoch": 10, "epochs": 10, "train_loss": 373.29, "loss": 379.17, "recon_term": 317.53}
+    values |= {"kl_term": 61.64, "mse": 0.0081, "ssim": 0.906, "seconds": 6.0}
+    line = (
+        "epoch {epoch:>3}/{epochs}  loss {train_loss:.2f}  valid: loss {loss:.2f}  recon {recon_term:.2f}  "
+        "kl {kl_term:.2f}  mse {mse:.5f}  ssim {ssim:.4f}  {seconds:.1f} s"
+    )
+    with chinese():
+        assert quoted[0] == _(line, **values).replace("6.0 秒", "...") + "\n"
+        values = {"ssim": 0.9060, "mse": 0.0081, "latent_dim": 20}
+        grade = values | score("VAE0label", values, 20)
+        table = score_table("VAE0label", grade | {"dataset": "mnist", "split": "valid", "images": 10_000})
+    assert quoted[1] == f"{table}\n"
 
 
 def pictures(text: str) -> list[str]:

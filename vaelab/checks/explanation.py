@@ -155,6 +155,15 @@ def explain_widths(error: Exception) -> tuple[str, str] | None:
     return name, f"{numbers} {hint}"
 
 
+def blank_text(text: str) -> str:
+    """The message of an empty blank, in the user's language if the students' version is an English one."""
+    match = re.fullmatch(r"(\S+) (.+): see part (\S+) of (\S+)", text)
+    if not match:
+        return text
+    about = {"blank": match[1], "name": _(match[2]), "number": match[3], "handout": _(match[4])}
+    return _("{blank} {name}: see part {number} of {handout}", **about)
+
+
 def explain(error: Exception, folder: Path) -> tuple[str, str]:
     """The name of a mistake, and a hint.
 
@@ -164,7 +173,7 @@ def explain(error: Exception, folder: Path) -> tuple[str, str]:
         return error.name, error.hint
     if isinstance(error, NotImplementedError) and str(error)[:1].isdigit():
         return (
-            _("not filled in yet: {blank}", blank=error),
+            _("not filled in yet: {blank}", blank=blank_text(str(error))),
             _("Replace the line `raise NotImplementedError` by your code, then run this again."),
         )
     if isinstance(error, SyntaxError):
