@@ -32,6 +32,9 @@ BLANKS = ["2.2.1", "2.2.2", "2.2.3", "2.2.4", "2.3", "3.1", "3.2", "3.3"]
 DISCRETE = [DOCS / name for name in ("discrete.md", "discrete.zh.md")]  # part 6
 SOLUTIONS = [DOCS / name for name in ("solutions.md", "solutions.zh.md")]
 STUDENT_README = [REPO / "scripts" / name for name in ("student_readme.md", "student_readme.zh.md")]
+TEXTS = ("docs/handout", "docs/discrete", "docs/solutions", "README", "scripts/student_readme")
+REFERENCE = ("docs/score", "docs/options", "docs/gallery", "docs/playground", "docs/problems")
+REFERENCE_ZH = [REPO / f"{name}.zh.md" for name in REFERENCE]
 # Words that the texts avoid: metaphors, and other names for a term of the glossary.
 AVOIDED = {
     "en": r"\bcloud|\bprice|\bladder|\brung|\bclimb|\bbent\b|\bheld?s?\b|put beside|is told|are told",
@@ -83,7 +86,9 @@ def test_points_of_the_parts(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("path", HANDOUTS + DISCRETE + SOLUTIONS + STUDENT_README, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", HANDOUTS + DISCRETE + SOLUTIONS + STUDENT_README + REFERENCE_ZH, ids=lambda path: path.name
+)
 def test_words_and_punctuation(path: Path) -> None:
     chinese = path.name.endswith(".zh.md")
     text = path.read_text(encoding="utf-8")
@@ -174,12 +179,10 @@ def table_numbers(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("what", [code, pictures, table_numbers])
-@pytest.mark.parametrize(
-    "name", ["docs/handout", "docs/discrete", "docs/solutions", "README", "scripts/student_readme"]
-)
+@pytest.mark.parametrize("name", [*TEXTS, *REFERENCE])
 def test_both_languages_have_the_same(name: str, what: Callable[[str], list]) -> None:
     english, chinese = (
         what((REPO / f"{name}{ending}").read_text(encoding="utf-8")) for ending in (".md", ".zh.md")
     )
     assert english == chinese
-    assert english or what is pictures or name in ("docs/solutions", "docs/discrete")
+    assert english or what is pictures or name in (*REFERENCE, "docs/solutions", "docs/discrete")
