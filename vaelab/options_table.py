@@ -36,8 +36,11 @@ def limits(about: Option) -> str:
         return ", ".join(about.choices)
     if about.kind not in (int, float):
         return "true, false" if about.kind is bool else _("text")
-    values = {"minimum": about.minimum, "maximum": about.maximum}
-    if about.maximum == 2**31 - 1:
-        return _(N_("above {minimum:g}") if about.exclusive else N_("from {minimum:g}"), **values)
-    text = N_("from {minimum:g} to {maximum:g}")
-    return _(N_("above {minimum:g} to {maximum:g}") if about.exclusive else text, **values)
+    texts = {
+        (True, False): N_("from {minimum:g}"),
+        (True, True): N_("above {minimum:g}"),
+        (False, False): N_("from {minimum:g} to {maximum:g}"),
+        (False, True): N_("above {minimum:g} to {maximum:g}"),
+    }
+    text = texts[about.maximum == 2**31 - 1, about.exclusive]
+    return _(text, minimum=about.minimum, maximum=about.maximum)
