@@ -340,14 +340,7 @@ class Trainer:
             draw_loss_curve(self.log, self.folder / "loss_curve.png")
 
     def write_config(self) -> None:
-        """Write `config.json`: the configuration, the device, torch's version, the number of parameters.
-
-        Arguments that the model's code never uses are left out.
-        """
-        about = {
-            "model_args": used_arguments(self.config),
-            "device": str(self.device),
-            "torch": torch.__version__,
-            "parameters": self.parameter_count,
-        }
-        write_json(self.folder / "config.json", self.config.to_dict() | about)
+        """Write `config.json`: the configuration, the device, torch's version, the number of parameters."""
+        config = self.config.to_dict() | {"model_args": used_arguments(self.config)}
+        about = {"device": str(self.device), "torch": torch.__version__, "parameters": self.parameter_count}
+        write_json(self.folder / "config.json", config | about)

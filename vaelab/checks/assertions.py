@@ -244,18 +244,16 @@ def check_passes_labels(model: nn.Module) -> None:
             )
 
 
-def check_label_room(
-    network: str, model: nn.Module, inputs: Tensor, use_labels: Callable[[], object]
-) -> None:
+def check_label_room(network: str, model: nn.Module, inputs: Tensor) -> None:
     """Raise CheckFailed if a network has no room for a label beside its inputs, and fails with labels.
 
-    network: its name in the model; inputs: images or codes [B, n]; use_labels: calls it with labels.
+    network: `encoder` or `decoder`; inputs: images [B, 28, 28] or codes [B, d].
     """
     try:
-        use_labels()
+        (model.encode if network == "encoder" else model.decode)(inputs, LABELS)
         return  # whatever the layers are, they work with labels
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
-        room, widths = label_room(getattr(model, network, None), inputs), vector_widths(model)
+        room, widths = label_room(getattr(model, network, None), inputs.flatten(1)), vector_widths(model)
     if room is None or room in (*widths, ONE_HOT):
         return
     name = N_("the first layer of self.{network} has no room for the label")
