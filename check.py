@@ -1,6 +1,6 @@
 """Check submission.py, blank by blank, and explain the first mistake.
 
-    python check.py          # seconds: after every change
+    python check.py          # after every change: seconds for the first blanks, up to a minute for all
     python check.py --full   # minutes: also trains both models for 800 steps each and estimates the grade
 
 It stops at the first check that fails, with exit code 1. A trial training that takes longer than --seconds is

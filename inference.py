@@ -60,6 +60,13 @@ def output_root(checkpoint_path: Path, task: str) -> Path:
     return folder.parent if folder.resolve().name == task else Path("outputs")
 
 
+def grade_command(root: Path, split: str) -> str:
+    """The command that grades the outputs in a root."""
+    words = ["python grade.py"]
+    words += [f"--output_dir {root}"] * (root != Path("outputs")) + [f"--split {split}"] * (split != "valid")
+    return " ".join(words)
+
+
 def check_latent_dim(checkpoint: Checkpoint, path: Path, latent_dim: int | None) -> None:
     """Raise LabError if the checkpoint's latent_dim is not the one that was given."""
     if latent_dim not in (None, checkpoint.config.latent_dim):
@@ -145,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_pngs(folder, recon, gen)
         write_outputs(folder, dataset.images.cpu().numpy(), recon, gen, hyperparams)
     print(_("wrote {folder}/: recon.npy, gen.npy, recon.png, gen.png", folder=folder))
+    print(_("next: {command}", command=grade_command(folder.parents[1], args.split)))
 
 
 if __name__ == "__main__":

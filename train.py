@@ -140,6 +140,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             except KeyboardInterrupt:
                 print("\n" + _("stopped: run the same command with --resume to continue"), file=sys.stderr)
                 sys.exit(130)
+        if world.is_main_process and not request.test_run:
+            best = request.folder / "best.pt"
+            print(_("next: {command}", command=f"python inference.py --checkpoint_path {best}"))
 
 
 if __name__ == "__main__":

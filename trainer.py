@@ -38,6 +38,7 @@ from vaelab.files import make_folder, write_file, write_json
 from vaelab.images import image_grid, png_bytes, with_caption
 from vaelab.language import N_, Message, _, in_english
 from vaelab.metrics.reconstruction import mse, ssim, to_uint8
+from vaelab.model_arguments import used_arguments
 from vaelab.run_files import QUALITY, TERMS, draw_loss_curve, read_log
 from vaelab.schedule import Schedule
 from vaelab.tasks import TASKS
@@ -340,5 +341,6 @@ class Trainer:
 
     def write_config(self) -> None:
         """Write `config.json`: the configuration, the device, torch's version, the number of parameters."""
+        config = self.config.to_dict() | {"model_args": used_arguments(self.config)}
         about = {"device": str(self.device), "torch": torch.__version__, "parameters": self.parameter_count}
-        write_json(self.folder / "config.json", self.config.to_dict() | about)
+        write_json(self.folder / "config.json", config | about)

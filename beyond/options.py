@@ -12,6 +12,7 @@ from typing import Any
 
 from vaelab.cli import LabError
 from vaelab.config import MODELS, SUBMISSION_MODEL, Option
+from vaelab.language import N_
 from vaelab.tasks import TASKS
 
 # The additions of --beyond, and the defaults of the network and the training that scored best with them.
@@ -88,7 +89,7 @@ DISCRETE_OPTIONS: dict[str, tuple[Option, Any]] = {
     ),
     "levels": (
         Option(help="levels of each number of fsq, as in 8,5,5,5, in place of --num_codes"),
-        "chosen by --num_codes",
+        N_("chosen by --num_codes"),
     ),
     "prior_width": (
         Option(

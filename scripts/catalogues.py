@@ -33,6 +33,7 @@ MARKED = {
     **dict.fromkeys(("_", "N_", "Message", "figure_text", "LabError", "SourceUnavailableError"), (0,)),
     **{"CheckFailed": (0, 1), "Check": (1,), "add_argument_group": (0, 1)},
 }
+OPTION_CALLS = {"Option", "option", "addition"}  # their help is translated in docs/options.zh.md
 Entry = tuple[str, str | tuple[str, str]]  # file, message
 
 
@@ -60,6 +61,10 @@ def python_messages(path: Path) -> Iterator[str | tuple[str, str]]:
         for i in MARKED.get(name, ()):
             if i < len(texts) and texts[i]:
                 yield texts[i]
+        if name in OPTION_CALLS:
+            yield from (
+                text for word in call.keywords if word.arg == "help" if (text := constant(word.value))
+            )
 
 
 def template_messages(path: Path) -> Iterator[str | tuple[str, str]]:

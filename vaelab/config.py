@@ -74,7 +74,8 @@ class Option:
 
 def of_tasks(attribute: str) -> str:
     """The values of an attribute of `Task` for all tasks, as text: '3 for VAE0label, 6 for Genwithlabel'."""
-    return ", ".join(f"{getattr(task, attribute):g} for {task.name}" for task in TASKS.values())
+    values = {task.name: f"{getattr(task, attribute):g}" for task in TASKS.values()}
+    return ", ".join(_("{value} for {task}", value=value, task=task) for task, value in values.items())
 
 
 def option(default: Any = MISSING, **about: Any) -> Any:
@@ -320,10 +321,10 @@ def default_text(name: str) -> str:
     if name == "var":
         return of_tasks("var")
     if name == "epochs":
-        return f"{of_tasks('epochs')}; on the digits {of_tasks('digits_epochs')}"
+        return _("{all}; on the digits {digits}", all=of_tasks("epochs"), digits=of_tasks("digits_epochs"))
     if name == "precision":
         return "auto"
     if name == "threads":
-        return "$OMP_NUM_THREADS, else the number of processors"
+        return _("$OMP_NUM_THREADS, else the number of processors")
     default = TrainConfig.__dataclass_fields__[name].default
     return f"{default:g}" if isinstance(default, float) else str(default)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from vaelab.cli import LabError
-from vaelab.config import SUBMISSION
+from vaelab.config import SUBMISSION, SUBMISSION_MODEL, TrainConfig
 from vaelab.tasks import TASKS
 
 
@@ -78,6 +79,12 @@ def unused_arguments(task: str, path: Path = SUBMISSION) -> set[str]:
     """The arguments of a task's model that its code never uses. path: of the submission."""
     found = arguments_of_model(read_classes(path), TASKS[task].model_class)
     return set(found[0]) - found[1] if found else set()
+
+
+def used_arguments(config: TrainConfig) -> dict[str, Any]:
+    """The arguments of a run's model that its code uses, with their values."""
+    unused = unused_arguments(config.task) if config.model == SUBMISSION_MODEL else ()
+    return {key: value for key, value in config.model_args.items() if key not in unused}
 
 
 def takes(task: str, name: str, path: Path = SUBMISSION) -> bool:

@@ -74,10 +74,11 @@ def origin_notes(task: str, root: Path, made_with: Hyperparams, code: Path) -> l
     notes = [checkpoint_note(task, root, made_with)]
     if made_with.code_md5 and code_md5(code, task) != made_with.code_md5:
         text = _(
-            "note: the code of {model} has changed since inference.py made the outputs of {task}. python "
-            "check.py --hand_in tells whether its checkpoint still loads",
+            "note: the code of {model} has changed since inference.py made the outputs of {task}: run it "
+            "again: {again}. If the checkpoint no longer loads, train again",
             model=TASKS[task].model_class,
             task=task,
+            again=f"python inference.py --checkpoint_path {root / task / 'best.pt'}",
         )
         notes.append(text)
     return [note for note in notes if note]

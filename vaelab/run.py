@@ -31,7 +31,7 @@ from vaelab.device import choose_device, choose_precision
 from vaelab.distributed import World
 from vaelab.files import lock
 from vaelab.language import N_, Message, _, plural
-from vaelab.model_arguments import unused_arguments
+from vaelab.model_arguments import used_arguments
 from vaelab.model_summary import model_summary
 from vaelab.tasks import TASKS
 from vaelab.threads import SpinControl, available_processors, default_threads
@@ -178,9 +178,8 @@ def clear_run(folder: Path) -> None:
 
 def describe(trainer: Any, config: TrainConfig, device: torch.device, world: World) -> str:
     """The model as it was built: class, options, size and device in a line, then a line for each part."""
-    unused = unused_arguments(config.task) if config.model == SUBMISSION_MODEL else ()
-    options = (config.model_args | config.beyond).items()
-    options = ", ".join(f"{key}={value}" for key, value in options if key not in unused)
+    options = (used_arguments(config) | config.beyond).items()
+    options = ", ".join(f"{key}={value}" for key, value in options)
     texts = {
         (True, False): N_(
             "{name}({options}), {parameters:,} parameters, on {device}, {threads}, in {precision}"

@@ -13,6 +13,8 @@ from vaelab.plotting import to_table
 HEADER = """\
 # Gallery
 
+[中文](gallery.zh.md)
+
 Every figure of `explore.py`, and its numbers. `bash scripts/gallery.sh` draws them and writes this page.
 """
 # Further figures of a command: the names of their files, and their titles.

@@ -138,27 +138,45 @@ def same(a: float, b: float) -> bool:
     return abs(a - b) <= TOLERANCE * (1 + abs(b))
 
 
+def explain_difference(yours: Sequence[float], right: Sequence[float]) -> str | None:
+    """What a wrong formula's values have in common; None if they have not all the same mistake."""
+    pairs = list(zip(yours, right, strict=True))
+    if all(same(value, -wanted) for value, wanted in pairs):
+        return _("The sign is the opposite: each of your values is the negative of the right one.")
+    constant = yours[0] - right[0]
+    if all(same(value, wanted + constant) for value, wanted in pairs):
+        return _(
+            "Your formula differs from the right one by a constant: your values minus the right ones are "
+            "{constant:.4f} in each case.",
+            constant=constant,
+        )
+    return None
+
+
 def derivation(number: str, formula: str | None) -> bool:
     """Print the values that an exercise's formula should give. Returns: False if `formula` gives others."""
     about = DERIVATIONS[number]
     print(f"{number}  {_(about.wanted)}\n     {_(about.variables)}")
-    good = True
-    for case in about.cases:
-        right = about.value(**case)
+    rights = [about.value(**case) for case in about.cases]
+    values = []
+    for case, right in zip(about.cases, rights, strict=True):
         given = ", ".join(f"{name} = {value:g}" for name, value in case.items())
         if formula is None:
             print("     " + _("{given}: should give {right:.4f}", given=given, right=right))
             continue
         yours = evaluate(formula, case)
-        agrees = same(yours, right)
-        good &= agrees
-        status = "ok  " if agrees else "FAIL"
+        values.append(yours)
+        status = "ok  " if same(yours, right) else "FAIL"
         text = _(
             "{given}: should give {right:.4f}, and gives {yours:.4f}", given=given, right=right, yours=yours
         )
         print(f"{status} {text}")
     if formula is None:
         print(_('To compare your own: --formula "...", in these variables, with log, exp, sqrt and pi'))
-    elif good:
+        return True
+    if all(map(same, values, rights)):
         print(_("Your formula agrees with the definition. The proof is still yours to write."))
-    return good
+        return True
+    if why := explain_difference(values, rights):
+        print(why)
+    return False

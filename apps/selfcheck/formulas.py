@@ -1,4 +1,4 @@
-"""Evaluates a typed formula: numbers, given variables, + - * / **, log, exp, sqrt, abs and pi."""
+"""Evaluates a typed formula: numbers, given variables, + - * / **, log (or ln), exp, sqrt, abs and pi."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ OPERATORS: dict[type, Callable] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
-FUNCTIONS: dict[str, Callable] = {"log": math.log, "exp": math.exp, "sqrt": math.sqrt, "abs": abs}
+FUNCTIONS: dict[str, Callable] = {
+    "log": math.log,
+    "ln": math.log,
+    "exp": math.exp,
+    "sqrt": math.sqrt,
+    "abs": abs,
+}
 MAX_POWER = 20  # of an exponent: a larger one could take forever
 
 

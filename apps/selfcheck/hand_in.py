@@ -24,6 +24,7 @@ from vaelab.tasks import TASKS
 
 TRIAL = Path(__file__).with_name("hand_in_trial.py")
 NAME = "hand_in.zip"
+TRIED = "hand_in_not_accepted.zip"  # until it passes: an earlier hand_in.zip is replaced only then
 SPLIT = "valid"
 IMAGES = 16  # that are reconstructed
 MAX_DIFFERENCE = 1.0  # mean over pixels, in grey levels of 255, from the outputs of the same model
@@ -136,14 +137,14 @@ def check_task(task: str, hand_in: Path, lab: Path, root: Path, data_dir: Path |
 
 
 def hand_in(folder: Path, root: Path, data_dir: Path | None) -> bool:
-    """Write hand_in.zip into the working folder and try it. Returns: whether every task can be graded."""
-    target = Path(NAME)
-    names = ", ".join(write_zip(folder, root, target))
-    size = target.stat().st_size / 1e6
+    """Make a zip file and try it; it becomes hand_in.zip if every task can be graded. Returns: it does."""
+    target, tried = Path(NAME), Path(TRIED)
+    names = ", ".join(write_zip(folder, root, tried))
+    size = tried.stat().st_size / 1e6
     print(_("{file}: {size:.1f} MB with {names}", file=target, size=size, names=names))
     good = []
     with tempfile.TemporaryDirectory() as unpacked:
-        taken = stage(target, Path(unpacked))
+        taken = stage(tried, Path(unpacked))
         print("     " + _("the grader's view: {description}", description=taken.describe()))
         for task in TASKS:
             verdict = check_task(task, Path(unpacked), folder, root, data_dir)
@@ -152,8 +153,16 @@ def hand_in(folder: Path, root: Path, data_dir: Path | None) -> bool:
                 print(f"     {line}")
             good.append(verdict.good)
     if all(good):
+        tried.replace(target)
         text = N_("Hand in {file}, with the written answers in the form that your course asks for.")
         print(_(text, file=target))
     else:
-        print(_("Not ready: don't hand in {file}. See the lines marked FAIL.", file=target))
+        print(
+            _(
+                "Not ready: don't hand in this zip file, {file}. An earlier {accepted} is left as it was. "
+                "See the lines marked FAIL.",
+                file=tried,
+                accepted=target,
+            )
+        )
     return all(good)

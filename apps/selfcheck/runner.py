@@ -40,6 +40,13 @@ def report(part: str, title: str, error: Exception | None, folder: Path) -> bool
     return False
 
 
+def announce(check: Check) -> None:
+    """Say before a slow check that it takes a while."""
+    if check.slow:
+        text = _("next: {title} (a short training, up to a minute)", title=_(check.title))
+        print(f"     {text}", flush=True)
+
+
 def note_changes(folder: Path) -> None:
     """Print the names of the original files that have been changed or deleted."""
     if not (folder / "manifest.json").is_file():
@@ -86,6 +93,6 @@ def self_check(folder: Path, trial: TrialSettings | None) -> bool:
     except Exception as error:  # a student's code can raise anything
         report("", N_("submission.py can be imported"), error, folder)
         return False
-    if not finish(run_checks(tested), len(CHECKS), folder):
+    if not finish(run_checks(tested, announce=announce), len(CHECKS), folder):
         return False
     return trial is None or run_trials(submission, trial, folder)

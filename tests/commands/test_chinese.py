@@ -11,7 +11,7 @@ import pytest
 from conftest import REPO, chinese, copy_lab, run_command, succeed
 
 from apps.student_version.blanks import without_solutions
-from vaelab import plotting
+from vaelab import language, plotting
 from vaelab.run_files import draw_loss_curve, read_log
 
 SMALL = ("--task", "VAE0label", "--dataset", "digits", "--arch", "mlp", "--epochs", 2, "--latent_dim", 3)
@@ -61,16 +61,22 @@ def test_a_grade_is_the_same_in_every_language(main_job: Path, change: Callable[
 
 def test_the_self_check(tmp_path: Path) -> None:
     """In a copy whose blanks are empty: the first one is named, in the words of the students' version."""
-    blanks = without_solutions((REPO / "submission.py").read_text(encoding="utf-8"))
-    (copy_lab(tmp_path) / "submission.py").write_text(blanks, encoding="utf-8")
-    result = run_command("check.py", cwd=tmp_path, repo=tmp_path)
-    assert result.returncode == 1
-    assert result.stdout.splitlines() == [
-        "FAIL 2.2.1  能够构造 VAE 的各层",
-        "     还没有填写：2.2.1 网络层：见 docs/handout.zh.md 第 2.2.1 节",
-        "     请用你的代码替换 `raise NotImplementedError` 这一行，再运行一次。",
-        "0 项检查通过，共 19 项。请改正这一处，再运行 python check.py。",
-    ]
+    solved = (REPO / "submission.py").read_text(encoding="utf-8")
+    copy_lab(tmp_path)
+    language.set_language("en")
+    english = without_solutions(solved)  # as a students' version that was built in English
+    language.set_language("zh")
+    assert "see part 2.2.1 of docs/handout.md" in english
+    for blanks in (without_solutions(solved), english):
+        (tmp_path / "submission.py").write_text(blanks, encoding="utf-8")
+        result = run_command("check.py", cwd=tmp_path, repo=tmp_path)
+        assert result.returncode == 1
+        assert result.stdout.splitlines() == [
+            "FAIL 2.2.1  能够构造 VAE 的各层",
+            "     还没有填写：2.2.1 网络层：见 docs/handout.zh.md 第 2.2.1 节",
+            "     请用你的代码替换 `raise NotImplementedError` 这一行，再运行一次。",
+            "0 项检查通过，共 20 项。请改正这一处，再运行 python check.py。",
+        ]
 
 
 def test_figures_have_chinese_text_where_a_font_has_it(

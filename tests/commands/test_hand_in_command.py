@@ -35,6 +35,7 @@ def test_a_complete_hand_in_passes_and_is_what_the_grader_takes(lab: Path, tmp_p
     assert "codes of 12 numbers" in out
     assert f"16 reconstructions are those in {Path('outputs/Genwithlabel/valid')}" in out
     assert "Hand in hand_in.zip" in out
+    assert not (lab / "hand_in_not_accepted.zip").exists()
     with zipfile.ZipFile(lab / "hand_in.zip") as archive:
         assert sorted(archive.namelist()) == ["Genwithlabel.pt", "VAE0label.pt", "model.py", "submission.py"]
     (tmp_path / "staged").mkdir()
@@ -59,6 +60,8 @@ def test_modules_that_the_submission_imports_are_in_it_and_others_are_not(lab: P
 
 
 def test_what_would_lose_points_is_said(lab: Path) -> None:
+    check_hand_in(lab, 0)
+    accepted = (lab / "hand_in.zip").read_bytes()
     (lab / "outputs/Genwithlabel/best.pt").unlink()
     out = check_hand_in(lab, 1)
     assert "ok   VAE0label" in out
@@ -73,7 +76,11 @@ def test_what_would_lose_points_is_said(lab: Path) -> None:
     assert "don't fit VAE in submission.py" in out
 
     (lab / "submission.py").write_text(text.replace("class VAE(nn.Module):", "1 / 0\nclass VAE(nn.Module):"))
-    assert "ZeroDivisionError" in check_hand_in(lab, 1)
+    out = check_hand_in(lab, 1)
+    assert "ZeroDivisionError" in out
+    assert "don't hand in this zip file, hand_in_not_accepted.zip" in out
+    assert (lab / "hand_in.zip").read_bytes() == accepted, "a failed one does not replace it"
+    assert (lab / "hand_in_not_accepted.zip").is_file()
 
 
 def test_outputs_of_another_run_are_noticed(lab: Path) -> None:

@@ -53,9 +53,14 @@ def student(tmp_path: Path):
 
 
 def test_a_students_model_needs_five_calls_only(student) -> None:
-    lab = student(MINIMAL)
-    succeed(*STUDENT, "--latent_dim", 3, **lab)
-    succeed("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
+    lab = student(MINIMAL.replace("latent_dim):\n        super", "latent_dim, hidden_dim=5):\n        super"))
+    inference = ("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt")
+    printed = succeed(*STUDENT, "--latent_dim", 3, **lab)
+    assert printed.endswith(f"\nnext: python {' '.join(inference)}\n")
+    config = json.loads((lab["cwd"] / "outputs/VAE0label/config.json").read_text())
+    assert config["model_args"] == {"latent_dim": 3}, "an argument that the model doesn't use is left out"
+    succeed(*inference, "--output_dir", "b", **lab)
+    assert succeed(*inference, **lab).endswith("\nnext: python grade.py\n")
     succeed("grade.py", **lab)
     grade = json.loads((lab["cwd"] / "outputs/grade_result.json").read_text())
     assert grade["VAE0label"]["latent_dim"] == 3
@@ -71,7 +76,7 @@ def test_a_students_model_needs_five_calls_only(student) -> None:
     assert "unrecognized arguments: --arch mlp" in line  # not an option of this model
     (lab["cwd"] / "submission.py").write_text(MINIMAL.replace("latent_dim", "size"))
     line = fail("inference.py", "--checkpoint_path", "outputs/VAE0label/best.pt", **lab)
-    assert "VAE in submission.py has no option latent_dim: it takes --size" in line
+    assert "VAE in submission.py has no option hidden_dim, latent_dim: it takes --size" in line
 
 
 def test_any_way_to_write_a_constructor_works(student) -> None:

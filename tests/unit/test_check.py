@@ -244,17 +244,24 @@ PLANTED = [
         "self.encoder(x, 0 * self.encoder_labels(labels))": "the encoder ignores the labels",
         GEN_ENCODE.replace("(labels)", "(labels.flip(0))"): "the encoder uses another image's label",
     }),
-    ("3.2", "hidden_dim, cond_dim=label_dim, **layers", {
-        "hidden_dim, **layers": "the label's vector is one input too many for this layer",
+    ("3.1", "hidden_dim, cond_dim=label_dim, **layers", {
+        "hidden_dim, **layers": "the first layer of self.encoder has no room for the label",
+        "label_dim, hidden_dim, **layers": "the first layer of self.encoder has room for 256 more numbers",
+    }),
+    ("3.1", "self.decoder = decoder(latent_dim, image_shape, hidden_dim, cond_dim=label_dim, **layers)", {
+        "": "the first layer of self.decoder has no room for the label",
+    }),
+    ("2.2.1", "self.encoder = encoder(2 * latent_dim, image_shape, hidden_dim, **layers)", {
+        "self.encoder = encoder(2 * latent_dim, hidden_dim)": "TypeError: 'int' object is not iterable",
     }),
     ("3.3", GEN_DECODE, {
         "return self.decoder(z, torch.zeros(len(z), 16))": "the decoder ignores the labels",
         "return self.decoder(z, labels[:, None] + torch.ones(16))": "the decoder uses the label as a number",
     }),
-    ("3", "recon = self.decode(z, labels)", {
+    ("2.2.4", "recon = self.decode(z, labels)", {
         "recon = self.decode(z)": "forward doesn't pass the labels to decode",
     }),
-    ("3", "self.encode(x, labels)", {
+    ("2.2.4", "self.encode(x, labels)", {
         "self.encode(x)": "forward doesn't pass the labels to encode",
     }),
     ("2, 3", EPS, {
@@ -299,6 +306,46 @@ def test_an_error_inside_a_layer_is_placed_in_submission_py() -> None:
     numbers = "A linear layer expects [B, 800]; its input is [5, 784]"
     assert hint.startswith(f"submission.py line {lines[-1]}: {numbers}")
     assert "16 fewer, which is the width of the label's vector" in hint
+
+
+def test_arguments_that_were_passed_by_position_are_listed_by_name() -> None:
+    line = "self.encoder = encoder(2 * latent_dim, image_shape, hidden_dim, **layers)"
+    for wrong in ("encoder(2 * latent_dim, hidden_dim)", "encoder(12, image_shape, 9, 0, 1, 'relu', 0, 0)"):
+        *_, (_, error) = run_checks(under_test(plant((line, f"self.encoder = {wrong}"))))
+        hint = (
+            "takes out_dim first. Pass these by name, as hidden_dim=hidden_dim: image_shape, hidden_dim, cond"
+        )
+        assert hint in explain(error, REPO)[1]
+
+
+OWN_FORWARD = """
+    def forward(self, x, labels=None):
+        mu, logvar = self.encode(x, labels)
+        z = mu + torch.randn_like(mu) * (0.5 * logvar).exp() if self.training else mu
+        return self.decode(z, labels), mu, logvar
+"""
+
+
+def test_a_forward_of_the_conditional_model_itself_may_pass_the_labels_on() -> None:
+    text = plant(("recon = self.decode(z, labels)", "recon = self.decode(z)"))
+    assert failure(text)[0].startswith("2.2.4 forward passes the labels")
+    own = text + OWN_FORWARD  # GenModel is the last class of the file
+    assert [check.title for check, error in run_checks(under_test(own)) if error is not None] == []
+
+
+def test_a_design_that_needs_no_room_for_the_label_passes() -> None:
+    """The label's vector is added to the image and to the code, whose widths stay as they are."""
+    text = plant(
+        ("hidden_dim, cond_dim=label_dim, **layers", "hidden_dim, **layers"),
+        ("self.encoder_labels = nn.Embedding(10, label_dim)", "self.encoder_labels = nn.Embedding(10, 784)"),
+        (
+            "self.decoder_labels = nn.Embedding(10, label_dim)",
+            "self.decoder_labels = nn.Embedding(10, latent_dim)",
+        ),
+        (GEN_ENCODE, "self.encoder(x + self.encoder_labels(labels).view(-1, 28, 28))"),
+        (GEN_DECODE, "return self.decoder(z + self.decoder_labels(labels))"),
+    )
+    assert [check.title for check, error in run_checks(under_test(text)) if error is not None] == []
 
 
 def test_shapes_are_shown_with_names() -> None:
@@ -386,10 +433,10 @@ def test_the_command_stops_at_the_first_check_that_fails(folder: Path) -> None:
     assert (result.returncode, result.stderr) == (1, "")
     failed = next(i for i, line in enumerate(lines) if line.startswith("FAIL"))
     assert all(line.startswith("ok   ") for line in lines[:failed])
-    assert failed == 8
+    assert failed == 9
     assert lines[failed].startswith("FAIL 2.3    the KL term")
     assert lines[failed + 1].strip() == "KL missing one half"
-    assert lines[-1].startswith("8 of 19 checks passed.")
+    assert lines[-1].startswith("9 of 20 checks passed.")
 
 
 def test_a_syntax_error_is_reported_with_its_line(folder: Path) -> None:
@@ -406,7 +453,7 @@ def test_full_tells_a_low_score_from_a_slow_machine(folder: Path) -> None:
     result = run_command(*full, "--steps", 20, cwd=folder, repo=folder)
     assert result.stderr == ""
     out = result.stdout
-    assert "19 of 19 checks passed" in out
+    assert "20 of 20 checks passed" in out
     for task, most in (("VAE0label", 10), ("Genwithlabel", 30)):
         score = float(re.search(rf"{task}: ([\d.]+) of {most} on digits", out)[1])
         assert 0 < score <= most

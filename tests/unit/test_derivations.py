@@ -38,6 +38,25 @@ def test_right_formulas_agree_and_wrong_ones_do_not(number: str, capsys) -> None
     assert "FAIL" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("number", "formula", "says"),
+    [
+        ("1.1", FORMULAS["1.1"][1], "The sign is the opposite"),
+        (
+            "0.2",
+            FORMULAS["0.2"][1],
+            "differs from the right one by a constant: your values minus the right ones are 0.5000",
+        ),
+        ("0.2", FORMULAS["0.2"][0].replace("log", "ln"), "Your formula agrees"),
+        ("1.4", FORMULAS["1.4"][1], "should give"),
+    ],
+)
+def test_what_all_values_have_in_common_is_said(number: str, formula: str, says: str, capsys) -> None:
+    derivation(number, formula)
+    assert says in (out := capsys.readouterr().out)
+    assert ("sign" in out, "constant:" in out) == ("sign" in says, "constant:" in says)
+
+
 def test_no_answer_is_given_away() -> None:
     """The output without a formula holds numbers and names, and no closed form is in the code."""
     result = run_command("check.py", "--derivation", "0.2", cwd=REPO)

@@ -1,6 +1,6 @@
 """The documents: their links, the commands and files that they name, and the tables of docs/options.md.
 
-python -m tests.unit.test_docs     # writes docs/options.md again
+python -m tests.unit.test_docs     # writes docs/options.md and docs/options.zh.md again
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from beyond import options as beyond_options
-from vaelab.cli import markdown
-from vaelab.options_table import limits, options_table
+from vaelab import language
+from vaelab.options_table import additions_table, options_table
 
 REPO = Path(__file__).resolve().parents[2]
 README, README_ZH = REPO / "README.md", REPO / "README.zh.md"
-OPTIONS_PAGE = REPO / "docs" / "options.md"
 DOCUMENTS = [README, README_ZH, REPO / "dataset" / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -36,19 +35,10 @@ def name_of(path: Path) -> str:
 # --- docs/options.md ----------------------------------------------------------------------------
 
 
-def options_page() -> str:
-    """The content of docs/options.md."""
-    rows = [
-        (f"`--{entry.name}`", entry.default, limits(about), about.help)
-        for entry in fields(beyond_options.Additions)
-        for about in [beyond_options.OPTIONS[entry.name]]
-    ]
-    discrete = [("`--model`", "submission", limits(beyond_options.MODEL), beyond_options.MODEL.help)]
-    discrete += [
-        (f"`--{name}`", default, limits(about), about.help)
-        for name, (about, default) in beyond_options.DISCRETE_OPTIONS.items()
-    ]
-    return f"""# Options
+TEXTS = {
+    "en": """# Options
+
+[中文](options.zh.md)
 
 The options of `train.py` that decide its result; `python train.py --help` lists the others as well. Every
 other command explains its options with `--help` too.
@@ -58,26 +48,74 @@ other command explains its options with `--help` too.
 The options of the model are the keyword arguments of the classes in `submission.py`: an argument that you
 add there becomes an option.
 
-{options_table()}
+{table}
 
 ## Additions to a submission
 
 All off by default; not part of the students' version. `--beyond` switches on all of them, with a larger
 network, more epochs and augmentation. [beyond.md](beyond.md) explains them.
 
-{markdown(("option", "default", "values", "meaning"), rows)}
+{additions}
 
 ## Discrete codes
 
 Not part of the students' version. [beyond.md](beyond.md) explains them.
 
-{markdown(("option", "default", "values", "meaning"), discrete)}
-"""
+{discrete}
+""",
+    "zh": """# 选项
+
+[English](options.md)
+
+本页列出 `train.py` 中影响训练结果的选项；全部选项见 `python train.py --help`。
+其他命令的选项也可以用 `--help` 查看。
+
+## 模型与训练
+
+模型的选项就是 `submission.py` 中各个类的关键字参数：在那里增加一个参数，就增加了一个选项。
+
+{table}
+
+## 附加的方法
+
+默认全部关闭；学生版中没有这些选项。`--beyond` 把它们全部打开，并使用更大的网络、更多的轮数和数据增强。
+说明见 [beyond.md](beyond.md)。
+
+{additions}
+
+## 离散编码
+
+学生版中没有这些选项。说明见 [beyond.md](beyond.md)。
+
+{discrete}
+""",
+}
+PAGES = {"en": REPO / "docs" / "options.md", "zh": REPO / "docs" / "options.zh.md"}
 
 
-def test_options_page_has_the_table_that_the_configuration_prints() -> None:
-    assert options_table() in read(OPTIONS_PAGE)
-    assert read(OPTIONS_PAGE) == options_page(), "run: python -m tests.unit.test_docs"
+def options_page(name: str) -> str:
+    """The content of docs/options.md, in a language."""
+    before = language.language()
+    language.set_language(name)
+    try:
+        additions = [
+            (entry.name, entry.default, beyond_options.OPTIONS[entry.name])
+            for entry in fields(beyond_options.Additions)
+        ]
+        discrete = [("model", "submission", beyond_options.MODEL)]
+        discrete += [
+            (name, default, about) for name, (about, default) in beyond_options.DISCRETE_OPTIONS.items()
+        ]
+        return TEXTS[name].format(
+            table=options_table(), additions=additions_table(additions), discrete=additions_table(discrete)
+        )
+    finally:
+        language.set_language(before)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_options_page_has_the_table_that_the_configuration_prints(name: str) -> None:
+    assert read(PAGES[name]) == options_page(name), "run: python -m tests.unit.test_docs"
 
 
 # --- The READMEs --------------------------------------------------------------------------------
@@ -164,4 +202,5 @@ def test_named_files_exist(document: Path) -> None:
 
 
 if __name__ == "__main__":
-    OPTIONS_PAGE.write_text(options_page(), encoding="utf-8")
+    for name, path in PAGES.items():
+        path.write_text(options_page(name), encoding="utf-8")

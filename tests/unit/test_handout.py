@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPO
+from conftest import REPO, chinese
+
+from vaelab.grading import score_table
+from vaelab.language import _
+from vaelab.metrics.score import score
 
 CHECKS = (
     *("formulas", "handout_background", "handout_discrete", "handout_lab"),
@@ -28,6 +32,9 @@ BLANKS = ["2.2.1", "2.2.2", "2.2.3", "2.2.4", "2.3", "3.1", "3.2", "3.3"]
 DISCRETE = [DOCS / name for name in ("discrete.md", "discrete.zh.md")]  # part 6
 SOLUTIONS = [DOCS / name for name in ("solutions.md", "solutions.zh.md")]
 STUDENT_README = [REPO / "scripts" / name for name in ("student_readme.md", "student_readme.zh.md")]
+TEXTS = ("docs/handout", "docs/discrete", "docs/solutions", "README", "scripts/student_readme")
+REFERENCE = ("docs/score", "docs/options", "docs/gallery", "docs/playground", "docs/problems")
+REFERENCE_ZH = [REPO / f"{name}.zh.md" for name in REFERENCE]
 # Words that the texts avoid: metaphors, and other names for a term of the glossary.
 AVOIDED = {
     "en": r"\bcloud|\bprice|\bladder|\brung|\bclimb|\bbent\b|\bheld?s?\b|put beside|is told|are told",
@@ -79,7 +86,9 @@ def test_points_of_the_parts(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("path", HANDOUTS + DISCRETE + SOLUTIONS + STUDENT_README, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", HANDOUTS + DISCRETE + SOLUTIONS + STUDENT_README + REFERENCE_ZH, ids=lambda path: path.name
+)
 def test_words_and_punctuation(path: Path) -> None:
     chinese = path.name.endswith(".zh.md")
     text = path.read_text(encoding="utf-8")
@@ -133,9 +142,30 @@ def test_formulas_within_lines_render(path: Path) -> None:
 
 
 def code(text: str) -> list[str]:
-    """What stands between ``` and ```, without comments."""
-    lines = "\n".join(re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)).splitlines()
-    return [line.partition("  #")[0].rstrip() for line in lines]
+    """What stands between ``` and ```, without comments; of what a program prints, the numbers."""
+    lines = []
+    for block in re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE):
+        if block.startswith("```text"):
+            lines += re.findall(r"\d+(?:[.,]\d+)*", block)
+        else:
+            lines += [line.partition("  #")[0].rstrip() for line in block.splitlines()]
+    return lines
+
+
+def test_the_chinese_handout_quotes_what_the_programs_print() -> None:
+    quoted = re.findall(r"^```text\n(.*?)^```", HANDOUTS[1].read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    values = {"epoch": 10, "epochs": 10, "train_loss": 373.29, "loss": 379.17, "recon_term": 317.53}
+    values |= {"kl_term": 61.64, "mse": 0.0081, "ssim": 0.906, "seconds": 6.0}
+    line = (
+        "epoch {epoch:>3}/{epochs}  loss {train_loss:.2f}  valid: loss {loss:.2f}  recon {recon_term:.2f}  "
+        "kl {kl_term:.2f}  mse {mse:.5f}  ssim {ssim:.4f}  {seconds:.1f} s"
+    )
+    with chinese():
+        assert quoted[0] == _(line, **values).replace("6.0 秒", "...") + "\n"
+        values = {"ssim": 0.9060, "mse": 0.0081, "latent_dim": 20}
+        grade = values | score("VAE0label", values, 20)
+        table = score_table("VAE0label", grade | {"dataset": "mnist", "split": "valid", "images": 10_000})
+    assert quoted[1] == f"{table}\n"
 
 
 def pictures(text: str) -> list[str]:
@@ -149,12 +179,10 @@ def table_numbers(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("what", [code, pictures, table_numbers])
-@pytest.mark.parametrize(
-    "name", ["docs/handout", "docs/discrete", "docs/solutions", "README", "scripts/student_readme"]
-)
+@pytest.mark.parametrize("name", [*TEXTS, *REFERENCE])
 def test_both_languages_have_the_same(name: str, what: Callable[[str], list]) -> None:
     english, chinese = (
         what((REPO / f"{name}{ending}").read_text(encoding="utf-8")) for ending in (".md", ".zh.md")
     )
     assert english == chinese
-    assert english or what is pictures or name in ("docs/solutions", "docs/discrete")
+    assert english or what is pictures or name in (*REFERENCE, "docs/solutions", "docs/discrete")

@@ -41,7 +41,7 @@ def test_the_solved_submission_passes_all(monkeypatch: pytest.MonkeyPatch) -> No
 
 KL = "kl_term = 0.5 * (logvar.exp() + mu.square() - 1 - logvar).sum(dim=1).mean()  # []"
 WRONG = {
-    "the KL term zeroed": (KL, "kl_term = 0 * mu.sum()", "loss_kl loss_sum", "KL"),
+    "the KL term zeroed": (KL, "kl_term = 0 * mu.sum()", "loss_sum loss_kl", "the KL term is zero"),
     "KL without the half": (KL, KL.replace("0.5 * ", ""), "loss_kl", "KL missing one half"),
     "a constant KL": (KL, "kl_term = torch.tensor(1.0)", "loss_shape loss_kl", ""),
     "sampling in eval mode": ("if self.training:", "if True:", "forward_eval", "sampling in eval mode"),

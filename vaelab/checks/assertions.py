@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.checks.diagnosis import CheckFailed
+from vaelab.checks.explanation import ONE_HOT, label_room, vector_widths
 from vaelab.checks.test_doubles import LABELS, B, D, ForwardTrace, SubmissionUnderTest, trace_forward
 from vaelab.language import N_, Message
 
@@ -228,6 +229,45 @@ def check_labels(name: str, results_for: Callable[[Tensor], Tensor]) -> None:
             "which axis of the labels' vectors is the batch?",
             name=name,
         )
+
+
+def check_passes_labels(model: nn.Module) -> None:
+    """`forward` must call encode and decode with the labels that it is called with."""
+    trace = traced_forward(model.train(), *torch.randn(2, B, D), LABELS)
+    for name, labels in zip(("encode", "decode"), trace.labels, strict=True):
+        if labels is None or not torch.equal(labels, LABELS):
+            raise CheckFailed(
+                "forward doesn't pass the labels to {name}",
+                "GenModel inherits forward, and its encode and decode need the labels that forward is called "
+                "with.",
+                name=name,
+            )
+
+
+def check_label_room(network: str, model: nn.Module, inputs: Tensor) -> None:
+    """Raise CheckFailed if a network has no room for a label beside its inputs, and fails with labels.
+
+    network: `encoder` or `decoder`; inputs: images [B, 28, 28] or codes [B, d].
+    """
+    try:
+        (model.encode if network == "encoder" else model.decode)(inputs, LABELS)
+        return  # whatever the layers are, they work with labels
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+        room, widths = label_room(getattr(model, network, None), inputs.flatten(1)), vector_widths(model)
+    if room is None or room in (*widths, ONE_HOT):
+        return
+    name = N_("the first layer of self.{network} has no room for the label")
+    if room > 0:
+        name = N_("the first layer of self.{network} has room for {room} more numbers: not a label's vector")
+    raise CheckFailed(
+        name,
+        "It needs the width of the image or the code plus that of the label's vector ({widths}). With the "
+        "layers of model.py, pass the latter by its name, cond_dim=: by position, another argument gets it. "
+        "(If your design needs no such room, fill in 3.2 and 3.3: then this check passes.)",
+        network=network,
+        room=room,
+        widths=", ".join(map(str, sorted(widths or {ONE_HOT}))),
+    )
 
 
 def check_label_vectors(name: str, model: nn.Module, results_for: Callable[[Tensor], Tensor]) -> None:

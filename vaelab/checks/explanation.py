@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from vaelab.checks.diagnosis import CheckFailed
 from vaelab.language import N_, _
 
+ONE_HOT = 10  # the width of a label's one-hot vector
 DEVICE_HINT = N_(
     "The trainer moves the model and the images to one device. A tensor that your code creates is on the CPU "
     "unless a device is given: which device does randn use, and which randn_like?"
@@ -59,9 +62,20 @@ def own_place(error: Exception, folder: Path) -> str:
     return ""
 
 
+def vector_widths(model: nn.Module) -> set[int]:
+    """The widths of the vectors that a model's embeddings, or dense layers beside its networks, return."""
+    widths = set()
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Embedding):
+            widths.add(part.embedding_dim)
+        elif isinstance(part, nn.Linear) and name.split(".")[0] not in ("encoder", "decoder"):
+            widths.add(part.out_features)
+    return widths
+
+
 def label_widths(error: Exception) -> set[int]:
     """The possible sizes of a label's vector in the failing model; none where it has no labels."""
-    widths, has_labels = {10}, False  # 10: one-hot
+    widths, has_labels = {ONE_HOT}, False
     for frame, _line in traceback.walk_tb(error.__traceback__):
         has_labels |= isinstance(frame.f_locals.get("labels"), Tensor)
         model = frame.f_locals.get("self")
@@ -70,12 +84,49 @@ def label_widths(error: Exception) -> set[int]:
     return widths if has_labels else set()
 
 
+def input_widths(error: Exception) -> tuple[int, int, int] | None:
+    """(rows, width of the input, width that the linear layer expects), if they don't fit together."""
+    match = re.search(r"\((\d+)x(\d+) and (\d+)x(\d+)\)", str(error))
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def label_room(network: nn.Module | None, inputs: Tensor) -> int | None:
+    """How much wider a network's input is than `inputs`, [B, n]; None if it can't be told."""
+    try:
+        network(inputs)
+    except Exception as error:  # a student's code can raise anything
+        found = input_widths(error)
+        return found[2] - found[1] if found and found[0] == len(inputs) else None
+    return 0
+
+
+def explain_constructor(error: Exception) -> str | None:
+    """How to pass the arguments of a layer of model.py whose constructor raised an error; None elsewhere."""
+    if not isinstance(error, (TypeError, ValueError, KeyError)):
+        return None
+    made = None
+    for frame, _line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "__init__" and type(frame.f_locals.get("self")).__module__ == "model":
+            made = type(frame.f_locals["self"])
+    if match := re.match(r"(\w+)\.__init__\(\) ", str(error)):  # a wrong number of arguments: no frame
+        made = getattr(sys.modules.get("model"), match[1], made)
+    if made is None:
+        return None
+    first, *names = list(inspect.signature(made).parameters)
+    return _(
+        "{layer} takes {first} first. Pass these by name, as hidden_dim=hidden_dim: {names}.",
+        layer=made.__name__,
+        first=first,
+        names=", ".join(names),
+    )
+
+
 def explain_widths(error: Exception) -> tuple[str, str] | None:
     """The mistake and a hint, for a linear layer whose input has the wrong width; None for other errors."""
-    match = re.search(r"\((\d+)x(\d+) and (\d+)x(\d+)\)", str(error))
-    if not match:
+    found = input_widths(error)
+    if not found:
         return None
-    rows, got, expected = (int(match[i]) for i in (1, 2, 3))
+    rows, got, expected = found
     numbers = _(
         "A linear layer expects [B, {expected}]; its input is [{rows}, {got}].",
         expected=expected,
@@ -104,6 +155,15 @@ def explain_widths(error: Exception) -> tuple[str, str] | None:
     return name, f"{numbers} {hint}"
 
 
+def blank_text(text: str) -> str:
+    """The message of an empty blank, in the user's language if the students' version is an English one."""
+    match = re.fullmatch(r"(\S+) (.+): see part (\S+) of (\S+)", text)
+    if not match:
+        return text
+    about = {"blank": match[1], "name": _(match[2]), "number": match[3], "handout": _(match[4])}
+    return _("{blank} {name}: see part {number} of {handout}", **about)
+
+
 def explain(error: Exception, folder: Path) -> tuple[str, str]:
     """The name of a mistake, and a hint.
 
@@ -113,7 +173,7 @@ def explain(error: Exception, folder: Path) -> tuple[str, str]:
         return error.name, error.hint
     if isinstance(error, NotImplementedError) and str(error)[:1].isdigit():
         return (
-            _("not filled in yet: {blank}", blank=error),
+            _("not filled in yet: {blank}", blank=blank_text(str(error))),
             _("Replace the line `raise NotImplementedError` by your code, then run this again."),
         )
     if isinstance(error, SyntaxError):
@@ -122,6 +182,8 @@ def explain(error: Exception, folder: Path) -> tuple[str, str]:
     if explained := explain_widths(error):
         return explained[0], own_place(error, folder) + explained[1]
     raised = where_and_what(error, folder)
+    if hint := explain_constructor(error):
+        return raised, hint
     for pattern, name, hint in ERRORS:
         if re.search(pattern, str(error)):
             return _(name), _("{error}. {hint}", error=raised.rstrip(".?!"), hint=_(hint))

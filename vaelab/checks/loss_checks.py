@@ -70,6 +70,12 @@ def loss_sum(tested: SubmissionUnderTest) -> None:
 def check_sum(values: list[list[float]]) -> None:
     """Raise CheckFailed if a loss is not the sum of its terms. values: (loss, recon_term, kl_term)s."""
     for loss, recon_term, kl_term in values:
+        for name, term in (
+            (N_("the reconstruction term is zero"), recon_term),
+            (N_("the KL term is zero"), kl_term),
+        ):
+            if not term:
+                raise CheckFailed(name, "The loss is the sum of two terms, and neither of them is zero here.")
         for name, wrong in (
             (N_("loss is the reconstruction term minus the KL term: wrong sign"), recon_term - kl_term),
             (N_("loss is the KL term minus the reconstruction term: wrong sign"), kl_term - recon_term),
