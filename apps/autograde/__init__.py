@@ -7,8 +7,9 @@ Out: grades/: pages, tables, exports, and a record for each student, from which 
       -> grading.py                  what must be graded again, and why; progress.py reports and logs
       -> grader.py                   one submission: encode, decode, generate, check; secret.py, verdicts.py
            canaries.py               what is mixed into the images, and flags for suspicious results
-           -> sandbox.py             a sandboxed process, with limits.py and syscall_filter.py
-                -> sandboxed_step.py, check_steps.py   the program inside; request.py and arrays.py cross
+           -> steps.py               one step, with copies of its files in memory; interpreter.py
+                -> sandbox.py        a sandboxed process, with limits.py and syscall_filter.py
+                     -> sandboxed_step.py, check_steps.py   the program inside; request.py, arrays.py cross
       -> record.py, gradebook.py     what is stored: numbers, and all that decided them
       -> results.py                  points.py and policy.py applied: a total for each student
       -> report.py                   tables.py, pages.py, similarity.py, exports.py

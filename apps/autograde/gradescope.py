@@ -31,7 +31,7 @@ python=python3
 if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   python=python3.11  # Ubuntu 22.04, Gradescope's default, has 3.10, and this in its universe
 fi
-apt-get install --yes --quiet=2 --no-install-recommends $python $python-venv bubblewrap
+apt-get install --yes --quiet=2 --no-install-recommends $python $python-venv bubblewrap libseccomp2
 $python -m venv /autograder/venv
 /autograder/venv/bin/pip install --quiet torch=={torch} --index-url https://download.pytorch.org/whl/cpu
 grep -v '^torch' /autograder/source/requirements.txt >/tmp/requirements.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -13,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from apps.autograde.gradebook import Gradebook, one_line
-from apps.autograde.grader import Grader, Result, Steps
+from apps.autograde.grader import Grader, Result
+from apps.autograde.interpreter import Interpreter, private_folder, ram_folder
 from apps.autograde.limits import STOP, Limits
 from apps.autograde.progress import Progress
 from apps.autograde.record import Attempt, all_statuses, failed, today, what_decides, why_again
@@ -23,6 +25,7 @@ from apps.autograde.sandbox import sandbox_problem
 from apps.autograde.secret import SubmissionSecret
 from apps.autograde.settings import GradingSettings
 from apps.autograde.similarity import weight_checksums, weight_sketches
+from apps.autograde.steps import Steps
 from apps.autograde.submissions import Source, Submission, find_submissions
 from apps.autograde.verdicts import all_failed
 from vaelab.cli import LabError
@@ -64,10 +67,13 @@ def grade_class(settings: GradingSettings) -> None:
         jobs = min(settings.jobs, max(1, len(pending)))
         limits = make_limits(settings, max(1, settings.jobs // jobs))
         decided = decisions(settings, arrays, dataset) | {"threads": limits.threads}
-        steps = Steps(copy_lab(make_folder(work / "lab")), arrays[0].shape[1:], limits, settings.sandbox)
-        grader = Grader(steps, *arrays, train, settings.latent_precision == "float32")
         try:
-            grade_pending(ClassRun(grader, book, decided, work, settings.note), pending, jobs)
+            with interpreter_for(settings.sandbox, work, bool(pending)) as interpreter:
+                own_user = settings.sandbox != "none" and os.geteuid() == 0
+                lab = copy_lab(make_folder(work / "lab"))
+                steps = Steps(lab, arrays[0].shape[1:], limits, interpreter, own_user)
+                grader = Grader(steps, *arrays, train, settings.latent_precision == "float32")
+                grade_pending(ClassRun(grader, book, decided, work, settings.note), pending, jobs)
         finally:
             if settings.share is None:
                 results = write_report(book, submissions, roster, settings)
@@ -83,6 +89,21 @@ def check_sandbox(kind: str) -> None:
         print("warning: --sandbox user protects files by their permissions only; the network is open")
     elif problem := sandbox_problem():
         raise LabError(f"{problem}. Or, only for code that you trust: --sandbox none")
+
+
+@contextmanager
+def interpreter_for(kind: str, work: Path, needed: bool) -> Iterator[Interpreter | None]:
+    """The interpreter's files for the sandboxes: in memory, or on disk, in `work`, if there is no tmpfs."""
+    if kind != "bubblewrap" or not needed:
+        yield None
+        return
+    parent = ram_folder()
+    if parent is None:
+        print(
+            "warning: no tmpfs with 3 GB free, such as /dev/shm: a step can see what an earlier one has read"
+        )
+    with private_folder(parent or work) as folder:
+        yield Interpreter.copy(folder)
 
 
 # --- What is graded -----------------------------------------------------------------------------

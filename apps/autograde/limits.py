@@ -85,9 +85,12 @@ def open_folder(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def usage(pid: int) -> Usage:
-    """The current usage of `pid` and its descendants. Processes that end in the meantime are left out."""
-    total, pids = Usage(), [pid]
+def usage(pid: int, shared: bool = True) -> Usage:
+    """The current usage of `pid` and its descendants. Processes that end in the meantime are left out.
+
+    shared: count shared memory too.
+    """
+    total, pids, counted = Usage(), [pid], ("RssAnon", "RssShmem") if shared else ("RssAnon",)
     tick, own_tmp = os.sysconf("SC_CLK_TCK"), Path("/tmp").stat().st_dev
     while pids:
         folder = Path("/proc", str(pids.pop()))
@@ -96,7 +99,7 @@ def usage(pid: int) -> Usage:
                 key, _, value = line.partition(":")
                 if key == "Threads":
                     total.threads += int(value)
-                elif key in ("RssAnon", "RssShmem"):
+                elif key in counted:
                     total.memory += int(value.split()[0]) << 10
             # After the name, which may contain anything: utime, stime, and those of children that ended.
             times = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[11:15]

@@ -1,8 +1,9 @@
 """Runs an untrusted program with bubblewrap, without a network and within limits; bytes in, bytes out.
 
-The program sees a read-only file system with the Python interpreter, its packages and the folders that are
-passed to it; an empty /tmp; no other processes. It reads its input from stdin and writes its output to
-stdout. When it ends, or exceeds a limit, all processes that it started are killed.
+The program sees a read-only file system with copies of the Python interpreter, of its packages and of the
+folders that are passed to it; an empty /tmp; no /proc, no /sys, no other processes. It may use the system
+calls of `syscall_filter.py`. It reads its input from stdin and writes its output to stdout. When it ends,
+or exceeds a limit, it is killed with all its threads.
 
 At most `Limits.output_bytes` of its output are kept. Nothing in it is unpickled: see `arrays.py`.
 """
@@ -10,13 +11,10 @@ At most `Limits.output_bytes` of its output are kept. Nothing in it is unpickled
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import os
-import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from apps.autograde.limits import STOP, Limits, Outcome, Usage, usage
-from apps.autograde.syscall_filter import ARCHITECTURES, program
+from apps.autograde.syscall_filter import library_problem, program
 
 SANDBOX_USER = 65534  # nobody
 # If root runs this, every sandbox gets a user of its own, since the kernel keeps some resources per user.
@@ -43,75 +41,45 @@ def sandbox_problem() -> str | None:
             "bubblewrap is not installed: on Debian or Ubuntu, apt install bubblewrap "
             "(it needs Linux; elsewhere, run this in a Linux virtual machine)"
         )
-    trial = subprocess.run(
-        bubblewrap([sys.executable, "-I", "-c", "print(1)"], {}, Limits()),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if trial.returncode == 0:
+    if problem := library_problem():
+        return problem
+    true = shutil.which("true") or "/bin/true"
+    outcome = run_sandboxed([true], {"/": Path("/")}, {}, b"", Limits(seconds=20))
+    if outcome.status == "ok" and outcome.returncode == 0:
         return None
     return (
-        f"bubblewrap can't make a sandbox here ({trial.stderr.strip()}): allow user namespaces, by sysctl "
+        f"bubblewrap can't make a sandbox here ({outcome.errors.strip()}): allow user namespaces, by sysctl "
         "kernel.unprivileged_userns_clone=1 or, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0"
     )
 
 
-def interpreter_folders() -> list[Path]:
-    """The folders and files that Python and its packages need, and nothing else of the system."""
-    prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
-    folders = [Path(name) for name in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")]
-    for prefix in sorted(prefixes):
-        if prefix in (Path("/usr"), Path("/usr/local")):
-            folders += [prefix / "lib", Path(sys.executable).resolve()]
-        else:
-            folders.append(prefix)
-    return [folder for folder in folders if folder.exists()]
-
-
-def hidden_folders() -> list[Path]:
-    """The folders of data in installed packages: scikit-learn's contain the digits that may be graded on."""
-    spec = importlib.util.find_spec("sklearn")
-    packages = (spec and spec.submodule_search_locations) or ()
-    folders = [Path(package, "datasets", "data") for package in packages]
-    return [folder for folder in folders if folder.is_dir()]
-
-
-def bubblewrap(
-    command: list[str], folders: Mapping[str, Path], limits: Limits, call_filter: int | None = None
-) -> list[str]:
+def bubblewrap(command: list[str], mounts: Mapping[str, Path], limits: Limits, call_filter: int) -> list[str]:
     """The command line that runs `command` in a sandbox.
 
-    folders: path in the sandbox to the folder that is mounted there. call_filter: the descriptor of an open
-    file with the program of `syscall_filter.py`.
+    mounts: path in the sandbox to the file or folder that is mounted there. call_filter: the descriptor of
+    an open file with the program of `syscall_filter.py`.
     """
-    root = os.geteuid() == 0
     line = ["bwrap", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"]
     line += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    if root:  # `apply_limits` changes the user
+    if os.geteuid() == 0:  # `apply_limits` changes the user
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         line += ["--unshare-user", "--uid", str(SANDBOX_USER), "--gid", str(SANDBOX_USER), "--disable-userns"]
+    if "/" in mounts:
+        line += ["--ro-bind", str(mounts["/"]), "/"]
     # Writable by any user. It comes first, since mounted folders may be below the real /tmp.
     line += ["--perms", "1777", "--size", str(limits.tmp_mb << 20), "--tmpfs", "/tmp"]
-    mounts = {str(folder): folder for folder in interpreter_folders()} | folders
+    below = sorted(path for path in mounts if path != "/")
     # bubblewrap would create the parent folders itself, not readable for other users.
-    for above in sorted({str(parent) for path in mounts for parent in list(Path(path).parents)[:-1]}):
+    for above in sorted({str(parent) for path in below for parent in list(Path(path).parents)[:-1]}):
         line += ["--dir", above]
-    for path, folder in mounts.items():
-        # /lib -> usr/lib stays a link; if .venv is a link, its target is mounted.
-        if folder.is_symlink() and folder.parent == Path("/"):
-            line += ["--symlink", str(folder.readlink()), path]
-        else:
-            line += ["--ro-bind", str(folder), path]
-    line += ["--proc", "/proc", "--dir", "/dev"]
+    for path in below:
+        if not any(str(above) in mounts for above in Path(path).parents if above != Path("/")):
+            line += ["--ro-bind", str(mounts[path]), path]
+    line += ["--tmpfs", "/dev"]
     for device in ("/dev/null", "/dev/random", "/dev/urandom"):  # not /dev/zero: it gives uncounted memory
         line += ["--dev-bind", device, device]
-    for folder in hidden_folders():
-        line += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
-    if call_filter is not None and platform.machine() in ARCHITECTURES:
-        line += ["--seccomp", str(call_filter)]
-    line += ["--remount-ro", "/", "--chdir", "/tmp"]
+    line += ["--seccomp", str(call_filter), "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for name, value in environment(limits).items():
         line += ["--setenv", name, value]
     return [*line, "--", *command]
@@ -131,33 +99,41 @@ def environment(limits: Limits) -> dict[str, str]:
 
 
 def run_sandboxed(
-    command: list[str], folders: Mapping[str, Path], data: bytes, limits: Limits, sandbox: bool = True
+    command: list[str],
+    system: Mapping[str, Path] | None,
+    folders: Mapping[str, Path],
+    data: bytes,
+    limits: Limits,
 ) -> Outcome:
     """Run `command` with `data` on stdin until it ends or exceeds a limit.
 
-    command: `{name}` in it is replaced by the path of the folder `name` of `folders`. sandbox: if false, only
-    the limits protect this machine.
+    command: `{name}` in it is replaced by the path of the folder `name` of `folders`. system: what the
+    sandbox has besides, path in it to file or folder; None: no sandbox, only the limits protect this
+    machine.
     """
-    paths = {name: f"/{name}" if sandbox else str(folder) for name, folder in folders.items()}
+    paths = {name: f"/{name}" if system is not None else str(folder) for name, folder in folders.items()}
     command = [part.format(**paths) for part in command]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     start = time.monotonic()
     with tempfile.TemporaryFile() as call_filter:
-        # The grader's own never enters: inside, it could be read from the process of bubblewrap.
+        # The grader's own environment never enters: it could be read from the memory of bubblewrap's process.
         options: dict[str, Any] = {"env": environment(limits)}
-        if sandbox:
-            call_filter.write(program() or b"")
+        if system is not None:
+            call_filter.write(program())
             call_filter.seek(0)
-            mounts = {paths[name]: folder for name, folder in folders.items()}
+            mounts = dict(system) | {paths[name]: folder for name, folder in folders.items()}
             command = bubblewrap(command, mounts, limits, call_filter.fileno())
             command[0] = shutil.which("bwrap") or "bwrap"
             options["pass_fds"] = [call_filter.fileno()]
         process = subprocess.Popen(command, start_new_session=True, **pipes, **options)
-    return _supervise(process, data, limits, start)
+    return _supervise(process, data, limits, start, system is None)
 
 
-def _supervise(process: subprocess.Popen, data: bytes, limits: Limits, start: float) -> Outcome:
-    """Write `data` to a process, collect its output, and kill it when it ends or exceeds a limit."""
+def _supervise(process: subprocess.Popen, data: bytes, limits: Limits, start: float, shared: bool) -> Outcome:
+    """Write `data` to a process, collect its output, and kill it when it ends or exceeds a limit.
+
+    shared: whether shared memory counts; in a sandbox it is that of the interpreter's files.
+    """
     output, errors = bytearray(), bytearray()
     threads = [
         threading.Thread(target=_feed, args=(process.stdin, data), daemon=True),
@@ -171,7 +147,7 @@ def _supervise(process: subprocess.Popen, data: bytes, limits: Limits, start: fl
         while status == "ok" and process.poll() is None:
             if STOP.is_set():
                 raise KeyboardInterrupt
-            status = _exceeded(usage(process.pid), time.monotonic() - start, len(output), limits)
+            status = _exceeded(usage(process.pid, shared), time.monotonic() - start, len(output), limits)
             if status == "ok":
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)

@@ -1,108 +1,157 @@
-"""A seccomp filter: the kernel refuses the system calls that running a model does not need.
+"""A filter of system calls, made by libseccomp: a sandboxed step may use those that it needs, and no others.
 
-These calls create namespaces, allocate memory that no limit counts, or use key rings, file locks and the page
-cache, through which two sandboxes could communicate. They fail with "operation not permitted".
+What is not in `ALLOWED` fails with "operation not permitted". So there are no sockets, no pipes, no
+namespaces, no key rings, no file locks, no change of a file's times, no control of the file cache, no
+numbers about the whole machine: whatever one step could leave in the kernel for a later one, or read about
+others. The numbers of the calls are libseccomp's (https://github.com/seccomp/libseccomp), for the
+architecture that this runs on.
 """
 
 from __future__ import annotations
 
-import platform
-import struct
+import ctypes
+import errno
+import functools
+import tempfile
 
-# System call numbers on x86_64 and aarch64, of Linux's syscall_64.tbl and include/uapi/asm-generic/unistd.h.
-CALLS = {
-    # Namespaces, mounts, other processes.
-    "chroot": (161, 51),
-    "fsmount": (432, 432),
-    "fsopen": (430, 430),
-    "mount": (165, 40),
-    "move_mount": (429, 429),
-    "open_by_handle_at": (304, 265),
-    "open_tree": (428, 428),
-    "perf_event_open": (298, 241),
-    "pivot_root": (155, 41),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "ptrace": (101, 117),
-    "setns": (308, 268),
-    "setsid": (112, 157),  # the scheduler gives each session an equal share of the CPU
-    "umount2": (166, 39),
-    "unshare": (272, 97),
-    # Memory that is not counted as that of a process.
-    "memfd_create": (319, 279),
-    "memfd_secret": (447, 447),
-    "mq_open": (240, 180),
-    "msgget": (68, 186),
-    "semget": (64, 190),
-    "shmget": (29, 194),
-    # State that the kernel keeps per user or per file, and so shares between sandboxes.
-    "add_key": (248, 217),
-    "cachestat": (451, 451),
-    "fadvise64": (221, 223),
-    "fanotify_init": (300, 262),
-    "flock": (73, 32),
-    "inotify_init1": (294, 26),
-    "keyctl": (250, 219),
-    "mincore": (27, 232),
-    "preadv2": (327, 286),
-    "readahead": (187, 213),
-    "request_key": (249, 218),
-    "syslog": (103, 116),
-    # Large and rarely used parts of the kernel.
-    "bpf": (321, 280),
-    "io_uring_setup": (425, 425),
-    "userfaultfd": (323, 282),
+LIBRARY = "libseccomp.so.2"  # of Debian's and Ubuntu's libseccomp2, which apt and systemd need too
+
+ALLOWED = """
+# Files that are mounted, and those in /tmp.
+access chdir close close_range creat dup dup2 dup3 faccessat faccessat2 fchdir fdatasync fstat fstatat64 fsync
+ftruncate getcwd getdents getdents64 lseek lstat mkdir mkdirat newfstatat open openat openat2 pread64 preadv
+pwrite64 pwritev read readlink readlinkat readv rename renameat renameat2 rmdir stat statx truncate umask
+unlink unlinkat write writev
+# Memory.
+brk mprotect mremap munmap msync
+# This process and its threads.
+arch_prctl capget execve exit exit_group futex get_robust_list getegid geteuid getgid getgroups getpgrp getpid
+getppid getresgid getresuid getrlimit gettid getuid kill membarrier prlimit64 restart_syscall rseq
+sched_getaffinity sched_yield set_robust_list set_tid_address setrlimit tgkill tkill wait4 waitid
+# Signals and timers.
+alarm getitimer setitimer pause rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend
+rt_sigtimedwait sigaltstack
+# `apply_limits` becomes the user of the step. Without the capability, which no user has, they change nothing.
+setgroups setresgid setresuid
+# Waiting, time, random numbers, the name of the system.
+clock_getres clock_gettime clock_nanosleep gettimeofday nanosleep time epoll_create1 epoll_ctl epoll_pwait
+epoll_wait eventfd2 poll ppoll pselect6 select getrandom uname
+"""
+# Allowed with some values of an argument only, by its index.
+ALLOWED_VALUES: dict[str, tuple[int, tuple[int, ...]]] = {
+    # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: no locks, leases, sizes of pipes.
+    "fcntl": (1, (0, 1, 2, 3, 4, 1030)),
+    # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
+    "ioctl": (1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
+    # MADV_NORMAL, RANDOM, SEQUENTIAL, DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, DONTDUMP: not MERGEABLE, PAGEOUT.
+    "madvise": (2, (0, 1, 2, 4, 8, 14, 15, 16)),
+    # PR_{GET,SET}_DUMPABLE, PR_{SET,GET}_NAME, PR_{SET,GET}_NO_NEW_PRIVS.
+    "prctl": (0, (3, 4, 15, 16, 38, 39)),
 }
-# Refused with some arguments only: file locks, new namespaces, shared anonymous memory.
-CLONE = (56, 220)
-FCNTL = (72, 25)
-MMAP = (9, 222)
-CLONE3 = 435
-NEW_NAMESPACES = 0x7E02_0000  # CLONE_NEW*, of clone's flags
-LOCKS = (5, 6, 7, 36, 37, 38, 1024, 1026)  # of fcntl: F_GETLK ... F_OFD_SETLKW, F_SETLEASE, F_NOTIFY
-SHARED, ANONYMOUS = 0x01, 0x20  # of mmap's flags
-ARCHITECTURES = {"x86_64": (0, 0xC000_003E), "aarch64": (1, 0xC000_00B7)}  # column of CALLS, AUDIT_ARCH_*
+CLONE_THREAD, NEW_NAMESPACES = 0x0001_0000, 0x7E02_0080
+MAP_SHARED, MAP_ANONYMOUS, MAP_LOCKED, MAP_HUGETLB = 0x01, 0x20, 0x2000, 0x4_0000
 
-# Of linux/seccomp.h, and of classic BPF, linux/bpf_common.h.
-Instruction = tuple[int, int, int, int]  # operation, instructions to skip if true, if false, value
-ALLOW, KILL, FAIL = 0x7FFF_0000, 0x8000_0000, 0x0005_0000
-EPERM, ENOSYS = 1, 38
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER, ARCHITECTURE, ARGUMENT = 0, 4, (16, 24, 32, 40)  # offsets in struct seccomp_data
+# Of seccomp.h.
+ALLOW, FAIL = 0x7FFF_0000, 0x0005_0000
+EQUAL, MASKED_EQUAL = 4, 7
+UNKNOWN = -1  # __NR_SCMP_ERROR
 
 
-def program(machine: str | None = None) -> bytes | None:
-    """The filter for bubblewrap's --seccomp; None if the system call numbers of `machine` are not known."""
-    column, architecture = ARCHITECTURES.get(machine or platform.machine(), (None, 0))
-    if column is None:
-        return None
-    fail = [(RETURN, 0, 0, FAIL | EPERM)]
-    allow = [(RETURN, 0, 0, ALLOW)]
+class Argument(ctypes.Structure):
+    """`struct scmp_arg_cmp`: a condition on an argument of a system call."""
 
-    def for_call(number: int, checks: list[Instruction]) -> list[Instruction]:
-        """Instructions that run `checks` if the system call is `number`."""
-        return [(EQUAL, 0, len(checks), number), *checks]
+    _fields_ = (
+        ("arg", ctypes.c_uint),
+        ("op", ctypes.c_int),
+        ("datum_a", ctypes.c_uint64),
+        ("datum_b", ctypes.c_uint64),
+    )
 
-    code = [
-        (LOAD, 0, 0, ARCHITECTURE),
-        (EQUAL, 1, 0, architecture),
-        (RETURN, 0, 0, KILL),
-        (LOAD, 0, 0, NUMBER),
-        (AT_LEAST, 0, 1, 0x4000_0000),  # x32's numbers for the same calls
-        (RETURN, 0, 0, KILL),
-    ]
-    code += for_call(
-        CLONE3, [(RETURN, 0, 0, FAIL | ENOSYS)]
-    )  # its flags are in memory, which a filter can't read; libc then uses clone
-    namespaces = [(LOAD, 0, 0, ARGUMENT[0]), (ANY_BIT, 0, 1, NEW_NAMESPACES), *fail, *allow]
-    code += for_call(CLONE[column], namespaces)
-    locks = [(LOAD, 0, 0, ARGUMENT[1])]
-    for command in LOCKS:
-        locks += [(EQUAL, 0, 1, command), *fail]
-    code += for_call(FCNTL[column], locks + allow)
-    shared = [(LOAD, 0, 0, ARGUMENT[3]), (ANY_BIT, 0, 2, ANONYMOUS), (ANY_BIT, 0, 1, SHARED), *fail, *allow]
-    code += for_call(MMAP[column], shared)
-    for numbers in CALLS.values():
-        code += for_call(numbers[column], fail)
-    code += allow
-    return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
+
+def masked(arg: int, mask: int, value: int) -> Argument:
+    """The condition that the bits `mask` of an argument are `value`."""
+    return Argument(arg, MASKED_EQUAL, mask, value)
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """libseccomp. Raises: OSError if it is not installed."""
+    lib = ctypes.CDLL(LIBRARY)
+    lib.seccomp_init.restype = ctypes.c_void_p
+    lib.seccomp_init.argtypes = (ctypes.c_uint32,)
+    lib.seccomp_syscall_resolve_name.argtypes = (ctypes.c_char_p,)
+    lib.seccomp_rule_add_array.argtypes = (
+        *(ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint),
+        ctypes.POINTER(Argument),
+    )
+    lib.seccomp_export_bpf.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    lib.seccomp_release.argtypes = (ctypes.c_void_p,)
+    lib.seccomp_release.restype = None
+    return lib
+
+
+def library_problem() -> str | None:
+    """The reason why libseccomp can't be used, and what to do; None if it can."""
+    try:
+        library()
+    except OSError as error:
+        return f"libseccomp is not installed ({error}): on Debian or Ubuntu, apt install libseccomp2"
+    return None
+
+
+class Filter:
+    """A filter that is being built. Calls without a rule fail with EPERM."""
+
+    def __init__(self) -> None:
+        self.lib = library()
+        self.context = self.lib.seccomp_init(FAIL | errno.EPERM)
+        if not self.context:
+            raise OSError("libseccomp could not make a filter")
+
+    def add(self, name: str, *conditions: Argument, action: int = ALLOW) -> None:
+        """Add a rule for a system call. Calls that this architecture doesn't have are left out."""
+        number = self.lib.seccomp_syscall_resolve_name(name.encode())
+        if number == UNKNOWN:
+            return
+        array = (Argument * len(conditions))(*conditions)
+        code = self.lib.seccomp_rule_add_array(self.context, action, number, len(conditions), array)
+        if code:
+            raise OSError(-code, f"libseccomp refused the rule for {name}")
+
+    def program(self) -> bytes:
+        """The filter as a program for the kernel, in classic BPF."""
+        with tempfile.TemporaryFile() as file:
+            if code := self.lib.seccomp_export_bpf(self.context, file.fileno()):
+                raise OSError(-code, "libseccomp could not export the filter")
+            file.seek(0)
+            return file.read()
+
+    def close(self) -> None:
+        """Free the memory."""
+        self.lib.seccomp_release(self.context)
+
+
+@functools.cache
+def program() -> bytes:
+    """The filter for bubblewrap's --seccomp. Raises: OSError without libseccomp."""
+    made = Filter()
+    try:
+        for line in ALLOWED.strip().splitlines():
+            for name in () if line.startswith("#") else line.split():
+                made.add(name)
+        for name, (index, values) in ALLOWED_VALUES.items():
+            for value in values:
+                made.add(name, Argument(index, EQUAL, value, 0))
+        # Threads, but no processes: "try again", which is what a limit of one process answers.
+        made.add("clone", masked(0, CLONE_THREAD | NEW_NAMESPACES, CLONE_THREAD))
+        made.add("clone", masked(0, CLONE_THREAD, 0), action=FAIL | errno.EAGAIN)
+        made.add("clone3", action=FAIL | errno.ENOSYS)  # its flags are in memory; libc then uses clone
+        for name in ("fork", "vfork", "pipe", "pipe2"):  # a pipe is what Python makes before a process
+            made.add(name, action=FAIL | errno.EAGAIN)
+        # Memory that no limit counts, or that is taken from a pool of the whole machine, is refused.
+        for bits in (MAP_SHARED, MAP_ANONYMOUS, 0):
+            mask = MAP_SHARED | MAP_ANONYMOUS | MAP_LOCKED | MAP_HUGETLB
+            made.add("mmap", masked(3, mask, bits))
+        return made.program()
+    finally:
+        made.close()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from hostile import CASES, LATENT_DIM, honest, source, write_class
 
 from apps.autograde.arrays import pack, unpack
 from apps.autograde.gradebook import one_line
+from apps.autograde.interpreter import Interpreter
 from apps.autograde.limits import Limits
 from apps.autograde.sandbox import run_sandboxed, sandbox_problem
 from vaelab.data.splits import load_split
@@ -165,15 +167,24 @@ def test_gradescope_reads_the_result(hostile_class: Path) -> None:
 
 
 @needs_sandbox
-def test_the_environment_of_the_grader_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Process 1 of a sandbox is bubblewrap: what it was started with can be read there, by its own user."""
+def test_nothing_of_the_grader_is_inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GRADERS_TOKEN", "a secret of the grader")
-    code = "for name in ('environ', 'cmdline'): print(open(f'/proc/1/{name}').read())"
-    outcome = run_sandboxed(
-        [sys.executable, "-I", "-c", code.replace("{", "{{").replace("}", "}}")], {}, b"", Limits()
-    )
-    assert b"PYTHONDONTWRITEBYTECODE" in outcome.output, outcome
-    assert b"secret" not in outcome.output
+    code = """
+        import json, os
+        def opened(fd):
+            try: return os.fstat(fd)
+            except OSError: pass
+        files = [fd for fd in range(256) if opened(fd)]
+        print(json.dumps([dict(os.environ), os.listdir("/proc"), os.path.exists("/sys"), files]))
+    """
+    command = [sys.executable, "-I", "-c", dedent(code).replace("{", "{{").replace("}", "}}")]
+    outcome = run_sandboxed(command, Interpreter.copy(tmp_path).mounts, {}, b"", Limits())
+    variables, proc, sys_is_there, files = json.loads(outcome.output)
+    assert "GRADERS_TOKEN" not in variables
+    assert "PYTHONDONTWRITEBYTECODE" in variables
+    assert proc == ["cpuinfo"]
+    assert not sys_is_there
+    assert files == [0, 1, 2]
 
 
 # --- Honest submissions -------------------------------------------------------------------------

@@ -25,10 +25,10 @@ from conftest import idx_bytes
 from apps.autograde import command as autograde_command
 from apps.autograde.arrays import pack
 from apps.autograde.gradebook import Gradebook
-from apps.autograde.grader import StepFailed, read_result
 from apps.autograde.limits import Limits, Outcome
 from apps.autograde.policy import read_policy
 from apps.autograde.roster import points_by_name, read_roster
+from apps.autograde.steps import StepFailed, read_result
 from vaelab.checkpoint import load_checkpoint
 from vaelab.cli import LabError
 from vaelab.config import TrainConfig
