@@ -53,6 +53,29 @@ def commands_for(task: str, args: argparse.Namespace) -> tuple[str, str]:
     )
 
 
+def nothing_to_grade(commands: dict[str, tuple[str, str]], args: argparse.Namespace) -> LabError:
+    """The error where no task has outputs. commands: of each task, those that make them."""
+    for task, (_train, inference) in commands.items():
+        if (args.output_dir / task / "best.pt").is_file():
+            return LabError(
+                "the model of {task} in {folder} is trained, but has no outputs for {split} yet. To make "
+                "them: {inference}",
+                task=task,
+                folder=args.output_dir / task,
+                split=args.split,
+                inference=inference,
+            )
+    train, inference = next(iter(commands.values()))
+    return LabError(
+        "nothing to grade in {folder}/<task>/{split}/ (no hyperparams.json). To make it: {train}, then "
+        "{inference}",
+        folder=args.output_dir,
+        split=args.split,
+        train=train,
+        inference=inference,
+    )
+
+
 def write_report(output_dir: Path, *args: Any) -> str:
     """Write the report. Returns: a line that says where it is, or why it could not be written.
 
@@ -85,14 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folders = {task: args.output_dir / task / args.split for task in TASKS}
     present = [task for task in TASKS if (folders[task] / "hyperparams.json").is_file()]
     if not present:
-        raise LabError(
-            "nothing to grade in {folder}/<task>/{split}/ (no hyperparams.json). To make it: {train}, then "
-            "{inference}",
-            folder=args.output_dir,
-            split=args.split,
-            train=next(iter(commands.values()))[0],
-            inference=next(iter(commands.values()))[1],
-        )
+        raise nothing_to_grade(commands, args)
     outputs = {task: read_outputs(folders[task], task, args.split, args.data_dir) for task in present}
     grades = {task: grade_outputs(task, outputs[task]) for task in present}
     if args.extended:

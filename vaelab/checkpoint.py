@@ -123,6 +123,8 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
 
     Raises: LabError if the file is missing, damaged, not a checkpoint of the lab, or of another task.
     """
+    if path.is_dir():
+        raise LabError("{path} is a folder: name a file in it, as {path}/best.pt", path=path)
     if not path.is_file():
         raise LabError(
             "there is no checkpoint {path}: python train.py --task {task} makes one",

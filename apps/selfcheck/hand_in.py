@@ -156,6 +156,7 @@ def hand_in(folder: Path, root: Path, data_dir: Path | None) -> bool:
         tried.replace(target)
         text = N_("Hand in {file}, with the written answers in the form that your course asks for.")
         print(_(text, file=target))
+        print(_("This was not checked: whether the blanks are right. python check.py checks them."))
     else:
         print(
             _(

@@ -5,7 +5,8 @@
     python -m apps.site.build --serve        # also show it on http://localhost:8000
 
 The links of the documents are those of the repository. Those to a page of the site are kept; of others, only
-the text is left. A broken link, a missing picture or a warning of Zensical ends the build.
+the text is left. What is between `<!-- staff -->` and `<!-- end of staff -->` is left out of the students'
+site. A broken link, a missing picture or a warning of Zensical ends the build.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ LANGUAGES = ("en", "zh")
 COPIED = (".png", ".svg", ".tex")  # pictures and files to download
 LINK = re.compile(r"(?P<mark>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)")
 SWITCH = re.compile(r"^\[(English|中文)\]\([^)]*\)\n\n?", re.MULTILINE)  # the site has a switch of its own
+STAFF = re.compile(r"<!-- staff -->(.*?)<!-- end of staff -->\n?", re.DOTALL)  # of a page for students too
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -60,8 +62,9 @@ def page_at(path: Path) -> Page | None:
     return next((page for page in PAGES if page.name == wanted), None)
 
 
-def convert(text: str, source: Path, link: Callable[[Path, str], str | None]) -> str:
+def convert(text: str, source: Path, link: Callable[[Path, str], str | None], students: bool) -> str:
     """A document as a page of the site. link: the new target of a file and a fragment; None: no page."""
+    text = STAFF.sub("" if students else r"\1", text)
     base = REPO if source.parent == REPO / "scripts" else source.parent  # the students' README is at the top
 
     def replaced(match: re.Match) -> str:
@@ -103,7 +106,7 @@ def write_pages(folder: Path, language: str, students: bool) -> None:
         if not source.is_file():
             raise LabError("there is no {path}, a page of the site", path=source.relative_to(REPO))
         (folder / f"{page.name}.md").write_text(
-            convert(source.read_text(encoding="utf-8"), source, link), encoding="utf-8"
+            convert(source.read_text(encoding="utf-8"), source, link, students), encoding="utf-8"
         )
     shutil.copytree(HERE / "assets", folder / "assets", ignore=shutil.ignore_patterns("README.md"))
 

@@ -100,6 +100,7 @@ def test_pages_for_staff_are_in_the_staff_site_only(site: Path) -> None:
     )
     assert "make_student_version" not in students
     assert "SOLUTION" not in students
+    assert "--beyond" not in students, "a part between <!-- staff --> and <!-- end of staff -->"
 
 
 @pytest.mark.parametrize(

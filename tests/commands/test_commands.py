@@ -191,7 +191,7 @@ def test_outputs_go_beside_their_checkpoint_unless_a_root_is_named(main_job: Pat
             ("inference.py", "--checkpoint_path", "no.pt"),
             "there is no checkpoint no.pt: python train.py --task",
         ),
-        (("inference.py", "--checkpoint_path", "empty"), "there is no checkpoint empty"),
+        (("inference.py", "--checkpoint_path", "empty"), "empty is a folder: name a file in it"),
         (("inference.py", "--checkpoint_path", "x" * 300), "File name too long"),
         (("inference.py", "--checkpoint_path", "no.pt", "--split", "all"), "invalid choice: 'all'"),
         (("inference.py", "--checkpoint_path", "no.pt", "--task", "GAN"), "unknown task 'GAN'"),

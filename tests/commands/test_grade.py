@@ -208,3 +208,12 @@ def test_no_code_of_a_submission_runs_in_the_grader(main_job: Path, change, tmp_
         "the submission ran"
         in run_command("inference.py", "--checkpoint_path", "x", cwd=cwd, repo=repo).stderr
     )
+
+
+def test_a_trained_model_without_outputs_needs_inference_only(tmp_path: Path) -> None:
+    (tmp_path / "outputs" / "Genwithlabel").mkdir(parents=True)
+    (tmp_path / "outputs" / "Genwithlabel" / "best.pt").touch()
+    line = fail("grade.py", cwd=tmp_path)
+    assert "is trained, but has no outputs for valid yet" in line
+    assert "python inference.py --checkpoint_path outputs/Genwithlabel/best.pt" in line
+    assert "train.py" not in line

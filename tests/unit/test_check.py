@@ -478,3 +478,11 @@ def test_a_changed_file_is_noted(folder: Path, capsys) -> None:
     noted = re.findall(r"note: (\S+) is not the original file; (\w+)", out)
     # A changed model.py is part of the hand-in; the grader has its own copies of the others.
     assert noted == [("grade.py", "grading"), ("model.py", "hand"), ("gone.py", "grading")]
+
+
+def test_a_label_of_integers_in_a_linear_layer_is_explained() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.nn.Linear(1, 3)(torch.arange(4)[:, None])
+    name, hint = explain(raised.value, REPO)
+    assert name == "wrong dtype"
+    assert "learned or one-hot" in hint

@@ -50,6 +50,8 @@ add there becomes an option.
 
 {table}
 
+<!-- staff -->
+
 ## Additions to a submission
 
 All off by default; not part of the students' version. `--beyond` switches on all of them, with a larger
@@ -62,6 +64,8 @@ network, more epochs and augmentation. [beyond.md](beyond.md) explains them.
 Not part of the students' version. [beyond.md](beyond.md) explains them.
 
 {discrete}
+
+<!-- end of staff -->
 """,
     "zh": """# 选项
 
@@ -76,6 +80,8 @@ Not part of the students' version. [beyond.md](beyond.md) explains them.
 
 {table}
 
+<!-- staff -->
+
 ## 附加的方法
 
 默认全部关闭；学生版中没有这些选项。`--beyond` 把它们全部打开，并使用更大的网络、更多的轮数和数据增强。
@@ -88,6 +94,8 @@ Not part of the students' version. [beyond.md](beyond.md) explains them.
 学生版中没有这些选项。说明见 [beyond.md](beyond.md)。
 
 {discrete}
+
+<!-- end of staff -->
 """,
 }
 PAGES = {"en": REPO / "docs" / "options.md", "zh": REPO / "docs" / "options.zh.md"}

@@ -35,6 +35,11 @@ ERRORS = [
     ),
     (r"same device|not on the expected device|CUDA|cuda|NVIDIA", N_("wrong device"), DEVICE_HINT),
     (
+        r"\bLong\b",
+        N_("wrong dtype"),
+        N_("Labels are int64, the numbers of classes. Turn each into a vector, learned or one-hot, first."),
+    ),
+    (
         r"same dtype|expected scalar type|expected .* dtype|Double and Float",
         N_("wrong dtype"),
         N_(
@@ -149,10 +154,17 @@ def explain_widths(error: Exception) -> tuple[str, str] | None:
             "networks created again, with room for the label?",
             difference=got - expected,
         )
+    elif 0 < expected - got < ONE_HOT and ONE_HOT in label_widths(error):
+        name = _("a one-hot vector of the wrong width, perhaps")
+        hint = _(
+            "That is {difference} fewer. torch.nn.functional.one_hot makes vectors as wide as the largest "
+            "label of the batch plus one, unless it is given the number of classes.",
+            difference=expected - got,
+        )
     elif got in (28, 1) or rows % 28 == 0:
         name = _("wrong flatten: rows of pixels as images")
         hint = _("Which axes of the images are flattened, and which one is kept?")
-    return name, f"{numbers} {hint}"
+    return name, _("{numbers} {hint}", numbers=numbers, hint=hint)
 
 
 def blank_text(text: str) -> str:
