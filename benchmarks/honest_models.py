@@ -106,10 +106,9 @@ def settings() -> list[Setting]:
         about["var"] = rng.choice((0.005, 0.02, 0.1))
         arch = ("mlp", "conv")[seed % 2]
         found.append(Setting("vae", "digits", tasks[seed // 2 % 2], 500 + seed, arch=arch, **about))
-    for seed, latent_dim in enumerate((2, 4, 8, 20, 40, 100)):
-        found.append(
-            Setting("pca", ("digits", "mnist")[seed % 2], tasks[seed // 2 % 2], 600 + seed, latent_dim)
-        )
+    for seed, latent_dim in enumerate((2, 4, 8, 20, 40, 100, 300)):
+        for dataset in ("digits", "mnist"):
+            found.append(Setting("pca", dataset, tasks[seed % 2], 600 + seed, latent_dim))
     rng.shuffle(found)
     return found
 

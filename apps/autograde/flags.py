@@ -11,8 +11,8 @@ from typing import Any
 # Limits of the statistics of `probes.measure`. Points are those of the task, before its cap.
 MAX_JUMP_AT_STORED = 0.03  # points
 MAX_LOSS_RATIO = 2.0  # of deformed images to the stored ones, above ...
-MAX_SMALL_LOSS = 0.05  # ... these points
-MAX_OUTLIERS = 0.01  # share of images with four times the MSE after a deformation of 0.2 pixels
+MAX_SMALL_LOSS = 0.05  # ... this share of all points for reconstruction
+MAX_OUTLIERS = 0.05  # share of images with four times the MSE after a deformation of 0.2 pixels
 MAX_MOVED_LOSS = 0.04  # points that codes lose when they are moved by 2% of their standard deviation
 MIN_GROWTH = 10.0  # of the change of an image, when its code is moved five times as far ...
 MIN_CHANGE = 20.0  # ... of models whose images change at all: mean square, in grey levels
@@ -28,7 +28,7 @@ MAX_GENERATED_ERROR = 0.8  # MSE of generated images that were encoded and decod
 def probe_flags(seen: dict[str, float]) -> list[str]:
     """Flags for the statistics of `probes.measure`."""
     flags = []
-    stored_limit = max(seen["lost_deformed"] - MAX_SMALL_LOSS, 0) / MAX_LOSS_RATIO
+    stored_limit = (seen["lost_deformed"] - MAX_SMALL_LOSS * seen["all_points"]) / MAX_LOSS_RATIO
     if (
         seen["jump_at_stored"] > MAX_JUMP_AT_STORED
         or seen["lost_stored"] < stored_limit

@@ -26,7 +26,8 @@ N_GENERATED = 300  # generated images that are encoded and decoded
 N_SEGMENTS = 60  # between the codes of two similar images
 INSIDE = 7  # codes on a segment, without its ends
 PIXELS_MOVED = (0.2, 0.4, 0.6)  # root mean square
-OUTLIER = 4  # times the MSE, after an image was deformed by the least of these
+OUTLIER = 4  # times the MSE, after an image was deformed by the least of these ...
+SMALL_MSE = 5e-4  # ... if it is above this
 MAX_CODE = 65504  # of float16
 MOVES = (0.02, 0.1, 0.5)  # in standard deviations of each number of the codes
 
@@ -161,11 +162,13 @@ def measure(
     # What a parabola through the three deformations gives for none.
     expected = 3 * deformed[0] - 3 * deformed[1] + deformed[2]
     change = np.square(distance(moved, np.broadcast_to(recon, moved.shape))).mean(axis=1)
+    rules = TASKS[task]
     values = {
+        "all_points": (rules.ssim_weight + rules.mse_weight * rules.mse_limit) * bonus(latent_dim),
         "lost_stored": float(stored.mean()),
         "lost_deformed": float(deformed[2].mean()),
         "jump_at_stored": float((expected - stored).mean()),
-        "outliers": float((least + 1e-4 > OUTLIER * (error + 1e-4)).mean()),
+        "outliers": float((least + SMALL_MSE > OUTLIER * (error + SMALL_MSE)).mean()),
         "moved_loss": float((after_move - stored).mean()),
         "change": float(change[2]),
         "growth": float(change[2] / (change[1] + 0.1)),  # images are rounded
