@@ -46,6 +46,7 @@ MNIST_DIR = Path(os.environ.get("VAE_LAB_DATA", "dataset/raw")).resolve()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", type=int, default=300, help="damaged inputs for test_fuzz.py")
+    parser.addoption("--kills", type=int, default=3, help="kills of each command for test_kills.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -326,6 +327,21 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def beyond_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `main_job`, with all additions of beyond/ and fewer epochs."""
     return made_once(tmp_path_factory, "beyond_job", lambda cwd: do_main_job(cwd, "--beyond", "--epochs", 8))
+
+
+@pytest.fixture(scope="session")
+def digits_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with dataset/digits/, and the classifier that gradings would train for each folder of data."""
+
+    def make(cwd: Path) -> None:
+        from data_utils import MNISTDataset  # here: torch is imported after the settings above
+        from vaelab.metrics.classifier import load_classifier
+
+        succeed("data_utils.py", "--dataset", "digits", cwd=cwd)
+        with contextlib.chdir(cwd):
+            load_classifier(MNISTDataset("train", "digits"))
+
+    return made_once(tmp_path_factory, "digits_data", make)
 
 
 @pytest.fixture

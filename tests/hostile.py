@@ -455,6 +455,7 @@ WIDENS_THE_CODES = {
     ),
     "two numbers in one": Case(
         "ok",
+        flag="moved",
         parts={
             "encode": """
                 mu, logvar = self.honest_encode(x)

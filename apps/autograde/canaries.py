@@ -14,45 +14,53 @@ N_CANARIES = 100  # of each kind
 
 @dataclass
 class CanaryInputs:
-    """The images of a split, then N_CANARIES images each of: noise; inverted images; repeated images."""
+    """The images of a split; others, `more`; N_CANARIES each of noise, inverted images, repeated images."""
 
-    x: np.ndarray  # uint8 [n + 3 N_CANARIES, H, W]
-    labels: np.ndarray  # int64 [n + 3 N_CANARIES]
+    x: np.ndarray  # uint8 [n + m + 3 N_CANARIES, H, W]
+    labels: np.ndarray  # int64 [n + m + 3 N_CANARIES]
+    n: int  # images of the split
     repeated: np.ndarray  # the indices of the images that are inverted and repeated, [N_CANARIES]
 
     @classmethod
-    def draw(cls, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> CanaryInputs:
-        """Add canary inputs to images, uint8 [n, H, W], and their labels, [n]."""
+    def draw(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        more: tuple[np.ndarray, np.ndarray],
+        rng: np.random.Generator,
+    ) -> CanaryInputs:
+        """Add canary inputs to images, uint8 [n, H, W], their labels, [n], and to others and theirs, [m]."""
         repeated = rng.choice(len(images), N_CANARIES)
         noise = rng.integers(0, 256, (N_CANARIES, *images.shape[1:]), dtype=np.uint8)
-        x = np.concatenate([images, noise, 255 - images[repeated], images[repeated]])
-        all_labels = np.concatenate([labels, *[labels[repeated]] * 3]).astype(np.int64)
-        return cls(x, all_labels, repeated)
+        x = np.concatenate([images, more[0], noise, 255 - images[repeated], images[repeated]])
+        all_labels = np.concatenate([labels, more[1], *[labels[repeated]] * 3]).astype(np.int64)
+        return cls(x, all_labels, len(images), repeated)
 
     @property
-    def n(self) -> int:
-        """The number of images of the split."""
-        return len(self.x) - 3 * N_CANARIES
+    def more(self) -> slice:
+        """The slice of `x` with the other images."""
+        return slice(self.n, self.noise.start)
 
     @property
     def noise(self) -> slice:
         """The slice of `x` with the noise."""
-        return slice(self.n, self.n + N_CANARIES)
+        return slice(len(self.x) - 3 * N_CANARIES, len(self.x) - 2 * N_CANARIES)
 
     @property
     def inverted(self) -> slice:
         """The slice of `x` with the inverted images."""
-        return slice(self.n + N_CANARIES, self.n + 2 * N_CANARIES)
+        return slice(self.noise.stop, self.noise.stop + N_CANARIES)
 
     @property
     def again(self) -> slice:
         """The slice of `x` with the repeated images; the originals are at the indices `repeated`."""
-        return slice(self.n + 2 * N_CANARIES, len(self.x))
+        return slice(self.inverted.stop, len(self.x))
 
-    def batches(self) -> list[int]:
-        """The batch sizes. Repeated images are last, in small batches, to detect dependence on the batch."""
-        full, rest = divmod(self.again.start, BATCH)
-        return [BATCH] * full + [rest] * (rest > 0) + [N_CANARIES // 10] * 10
+
+def sizes_of_batches(n: int) -> list[int]:
+    """The sizes of the batches of n items. Repeated ones come last, in small batches."""
+    full, rest = divmod(n - N_CANARIES, BATCH)
+    return [BATCH] * full + [rest] * (rest > 0) + [N_CANARIES // 10] * 10
 
 
 def random_order(n: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Grades one submission. None of its code runs in this process.
 
-Each step runs in a sandbox of its own. The first gets the images and returns codes. The second never sees an
-image: it gets those codes, rounded to float16 and in another order, and decodes them. So only information in
-the codes is scored, and `latent_dim` is their width, not a number that the submission states. The third gets
-labels and generates images. The grade is computed here, from plain arrays.
+Each step runs in a sandbox of its own. The first gets labels and generates images. The second gets the
+images and returns codes. The third never sees an image: it gets those codes, rounded to float16 and in
+another order, and decodes them. So only information in the codes is scored, and `latent_dim` is their
+width, not a number that the submission states. The grade is computed here, from plain arrays.
 
-Canary inputs are mixed into the images: repeated images, pure noise, inverted digits. They don't change the
-grade; results that an honest model would not give are flagged, with their numbers, for people to review.
+Canary inputs and probes are mixed into images and codes. They don't change the grade; results that an
+honest model would not give are flagged, with their numbers, for people to review.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from apps.autograde.canaries import CanaryInputs, canary_flags, random_order
+from apps.autograde.canaries import CanaryInputs, canary_flags, random_order, sizes_of_batches
+from apps.autograde.flags import generated_flags, probe_flags
+from apps.autograde.generated import BESIDE_FID, RealImages
+from apps.autograde.probes import Decoded, Probes, measure
 from apps.autograde.record import failed
 from apps.autograde.secret import SubmissionSecret
 from apps.autograde.steps import StepFailed, Steps
 from apps.autograde.verdicts import CheckInputs, Results, all_failed, judge
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
-from vaelab.metrics.memorization import nearest_distance
-from vaelab.metrics.reconstruction import reconstruction, to_float
+from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.score import score
 from vaelab.tasks import TASKS
 
 # Files of the lab that a submission has no reason to change.
 PROTECTED = ("trainer.py", "train.py", "inference.py", "grade.py", "check.py", "data_utils.py")
 REPO = Path(__file__).resolve().parents[2]
-# A generated image is a possible copy if it is closer to a training image than all but this share of the real
-# images that are not in `train`. More than MAX_COPIES of them are flagged.
-COPY_QUANTILE, MAX_COPIES = 0.005, 0.05
 
 
 # --- A grade ------------------------------------------------------------------------------------
@@ -55,14 +54,19 @@ class Grader:
     """Grades submissions on one split."""
 
     steps: Steps
-    images: np.ndarray  # uint8 [N, H, W]
-    labels: np.ndarray  # uint8 [N]
-    train: np.ndarray  # uint8 [M, H, W]: generated images are compared with these
+    real: RealImages  # of the split, and what they are compared with
     compare_float32: bool = False
+    per_label: int = GEN_PER_LABEL  # generated images
 
-    def __post_init__(self) -> None:
-        real = nearest_distance(to_float(self.images[:1000]), to_float(self.train))
-        self.copy_distance = float(np.quantile(real.numpy(), COPY_QUANTILE))
+    @property
+    def images(self) -> np.ndarray:
+        """The images of the split, uint8 [N, H, W]."""
+        return self.real.images
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Their labels, [N]."""
+        return self.real.labels
 
     def grade(self, folder: Path, secret: SubmissionSecret, note: str = "") -> Result:
         """The grades of a submission in `folder`, the verdicts of its checks, and a picture for each task.
@@ -99,17 +103,21 @@ class Grader:
             for name in ("submission.py", f"{task}.pt"):
                 if not (folder / name).is_file():
                     raise StepFailed("missing", note if name in note else f"there is no {name}")
-            values, recon = self.reconstruct(task, folder, secret, flags)
+            # It comes first, so that generated images can be encoded too.
+            gen = self.generate(task, folder) if TASKS[task].conditional else None
+            values, recon, seen = self.reconstruct(task, folder, secret, gen, flags)
             rows = [self.images[:10], recon[:10]]
-            if TASKS[task].conditional:
-                gen = self.generate(task, folder)
+            if gen is not None:
                 values["fid"] = float(np.mean(fid(gen, self.images, self.labels)))
-                flags += self.copy_flags(gen)
+                about = self.real.measure(gen, secret.rng(task, "generated"))
+                flags += generated_flags(values["fid"], TASKS[task].fid_limit, about | seen)
+                values |= {name: about[name] for name in BESIDE_FID}
+                grade["generated"] = about
                 grade["gen_sha256"] = array_sha256(gen)
                 rows += list(gen[:, :10])
             latent_dim = values.pop("latent_dim")
             grade |= values | {"latent_dim": latent_dim, **score(task, values, latent_dim)}
-            grade |= {"recon_sha256": array_sha256(recon)}
+            grade |= {"recon_sha256": array_sha256(recon), "probes": seen}
             picture = np.concatenate(rows)
         except StepFailed as failure:
             grade |= failed(failure.status, str(failure), flags)
@@ -117,52 +125,58 @@ class Grader:
         return grade, picture
 
     def reconstruct(
-        self, task: str, folder: Path, secret: SubmissionSecret, flags: list[str]
-    ) -> tuple[dict[str, float], np.ndarray]:
-        """`ssim`, `mse` and `latent_dim` of the split, and its reconstructions. Adds to `flags`."""
-        inputs = CanaryInputs.draw(self.images, self.labels, secret.rng(task, "inputs"))
-        n, labels = inputs.n, {"labels": inputs.labels} if TASKS[task].conditional else {}
+        self, task: str, folder: Path, secret: SubmissionSecret, gen: np.ndarray | None, flags: list[str]
+    ) -> tuple[dict[str, float], np.ndarray, dict[str, float]]:
+        """`ssim`, `mse` and `latent_dim` of the split, its reconstructions, and the statistics of the probes.
 
-        def run_shuffled(step: str, name: str, **arrays: np.ndarray) -> np.ndarray:
+        gen: generated images, of which some are encoded and decoded too. Adds to `flags`.
+        """
+        probes = Probes.draw(self.images, self.labels, gen, secret.rng(task, "probes"))
+        inputs = CanaryInputs.draw(self.images, self.labels, probes.inputs(), secret.rng(task, "inputs"))
+        n, conditional = inputs.n, TASKS[task].conditional
+
+        def run_shuffled(step: str, labels: np.ndarray, name: str, **arrays: np.ndarray) -> np.ndarray:
             """The result of a step, whose items are sent in a secret order. name: of its order."""
-            order = random_order(len(inputs.x), secret.rng(task, name))
+            arrays |= {"labels": labels} if conditional else {}
+            order = random_order(len(labels), secret.rng(task, name))
             shuffled = {key: array[order] for key, array in arrays.items()}
-            return self.steps.run(step, task, folder, shuffled, inputs.batches())[order.argsort()]
+            return self.steps.run(step, task, folder, shuffled, sizes_of_batches(len(labels)))[
+                order.argsort()
+            ]
 
-        z = run_shuffled("encode", "encode", x=inputs.x, **labels)
-        with np.errstate(over="ignore"):
-            rounded = z.astype(np.float16)
-        if not np.isfinite(rounded).all():
-            raise StepFailed("invalid", "the codes contain nan, or numbers above float16's maximum, 65504")
+        z = run_shuffled("encode", inputs.labels, "encode", x=inputs.x)
+        latent_dim, rounded = z.shape[1], as_float16(z)
         sent = rounded.copy()
         sent[inputs.again] = rounded[inputs.repeated]  # the same codes twice: both must decode alike
-        recon = run_shuffled("decode", "decode", z=sent, **labels)
-        latent_dim = z.shape[1]
+        # In front of them, codes that nobody encoded.
+        invented, labels = probes.codes(rounded[:n], self.labels)
+        sent, labels = np.concatenate([invented, sent]), np.concatenate([labels, inputs.labels])
+        decoded = run_shuffled("decode", labels, "decode", z=sent)
+        recon, from_invented = decoded[len(invented) :], decoded[: len(invented)]
         values = reconstruction(recon[:n], self.images)
         flags += canary_flags(inputs, z, recon)
+        parts = Decoded.of(recon[:n], recon[inputs.more], from_invented, probes)
+        seen = measure(task, probes, self.images, parts, latent_dim)
+        flags += probe_flags(seen)
         if self.compare_float32:
-            exact = run_shuffled("decode", "float32", z=z, **labels)[:n]
+            exact = run_shuffled("decode", inputs.labels, "float32", z=z)[:n]
             flags += precision_flags(task, values, reconstruction(exact, self.images), latent_dim)
-        return values | {"latent_dim": latent_dim}, recon[:n]
+        return values | {"latent_dim": latent_dim}, recon[:n], seen
 
     def generate(self, task: str, folder: Path) -> np.ndarray:
-        """`GEN_PER_LABEL` images of each label, uint8 [10, GEN_PER_LABEL, H, W]."""
-        labels = np.arange(10).repeat(GEN_PER_LABEL)
-        batches = [GEN_PER_LABEL] * 10
-        images = self.steps.run("generate", task, folder, {"labels": labels}, batches)
-        return images.reshape(10, GEN_PER_LABEL, *images.shape[1:])
+        """`per_label` images of each label, uint8 [10, per_label, H, W]."""
+        labels = np.arange(10).repeat(self.per_label)
+        images = self.steps.run("generate", task, folder, {"labels": labels}, [self.per_label] * 10)
+        return images.reshape(10, self.per_label, *images.shape[1:])
 
-    def copy_flags(self, gen: np.ndarray) -> list[str]:
-        """A flag if generated images may be copies of training images."""
-        some = gen[:, :100].reshape(-1, *gen.shape[2:])
-        near = nearest_distance(to_float(some), to_float(self.train)) < self.copy_distance
-        share = near.double().mean().item()
-        if share <= MAX_COPIES:
-            return []
-        return [
-            f"possible copies of training images: {share:.0%} of the generated images are closer to a "
-            f"training image than {1 - COPY_QUANTILE:.1%} of unseen real images are"
-        ]
+
+def as_float16(z: np.ndarray) -> np.ndarray:
+    """Codes rounded to float16. Raises: StepFailed if one is not finite then."""
+    with np.errstate(over="ignore"):
+        rounded = z.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        raise StepFailed("invalid", "the codes contain nan, or numbers above float16's maximum, 65504")
+    return rounded
 
 
 # --- Flags --------------------------------------------------------------------------------------

@@ -60,10 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_split_option(parser, "test", "the images to grade on")
     add_data_dir_option(parser)
     args = parser.parse_args(argv)
-    from vaelab.data.splits import prepare, split_path  # here: --help needs no torch
+    from data_utils import MNISTDataset  # here: --help needs no torch
+    from vaelab.data.splits import prepare, split_path
+    from vaelab.metrics.classifier import load_classifier
 
     dataset, source = prepare(args.dataset, args.data_dir, ["train", args.split])
     splits = {f"dataset/{dataset}/{name}.npz": split_path(dataset, name) for name in ("train", args.split)}
+    load_classifier(MNISTDataset("train", dataset, args.data_dir))  # else each container would train one
+    splits[f"dataset/{dataset}/classifier.pt"] = split_path(dataset, "train").with_name("classifier.pt")
     write_file(args.out, build(splits, dataset, args.split))
     print(f"wrote {args.out}, to grade on the {args.split} split of {source}")
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from apps.autograde.generated import RealImages
 from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.grader import Grader, Result
 from apps.autograde.interpreter import Interpreter, private_folder, ram_folder
@@ -28,6 +29,7 @@ from apps.autograde.similarity import weight_checksums, weight_sketches
 from apps.autograde.steps import Steps
 from apps.autograde.submissions import Source, Submission, find_submissions
 from apps.autograde.verdicts import all_failed
+from data_utils import MNISTDataset
 from vaelab.cli import LabError
 from vaelab.data.options import ROOT
 from vaelab.data.splits import load_split, prepare
@@ -58,7 +60,7 @@ def grade_class(settings: GradingSettings) -> None:
     dataset, source = prepare(settings.dataset, settings.data_dir, ["train", settings.split])
     with work_folder(settings.output_dir, settings.share) as work:
         book = Gradebook(settings.output_dir, settings.salt)
-        arrays, (train, _) = load_split(dataset, settings.split), load_split(dataset, "train")
+        arrays = load_split(dataset, settings.split)
         pending = find_pending(book, submissions, settings, work, arrays, dataset)
         counts = f"{len(submissions)} submissions, {len(pending)} to grade"
         print(f"{counts}, on the {settings.split} split of {source}", flush=True)
@@ -72,7 +74,8 @@ def grade_class(settings: GradingSettings) -> None:
                 own_user = settings.sandbox != "none" and os.geteuid() == 0
                 lab = copy_lab(make_folder(work / "lab"))
                 steps = Steps(lab, arrays[0].shape[1:], limits, interpreter, own_user)
-                grader = Grader(steps, *arrays, train, settings.latent_precision == "float32")
+                real = RealImages(*arrays, MNISTDataset("train", dataset, settings.data_dir))
+                grader = Grader(steps, real, settings.latent_precision == "float32")
                 grade_pending(ClassRun(grader, book, decided, work, settings.note), pending, jobs)
         finally:
             if settings.share is None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from apps.autograde.generated import BESIDE_FID
 from apps.autograde.gradebook import Gradebook, one_line
 from apps.autograde.points import MAX_TOTAL, PARTS
 from apps.autograde.record import Attempt, status_of
@@ -22,8 +23,14 @@ from vaelab.metrics.score import max_score, score_terms
 from vaelab.tasks import TASKS
 from vaelab.templates import template_environment
 
-METRICS = ("ssim", "mse", "fid", "latent_dim", "score_uncapped", "score")  # of a grade that is ok
-LABELS = {"score_uncapped": N_("score before the cap"), "score": N_("score")}
+METRICS = ("ssim", "mse", "fid", *BESIDE_FID, "latent_dim", "score_uncapped", "score")  # of a grade
+LABELS = {
+    "neighbour_correlation": N_("correlation of neighbouring pixels"),
+    "classifier_fid": N_("FID on a classifier's features"),
+    "read_as_asked": N_("share that a classifier reads as asked"),
+    "score_uncapped": N_("score before the cap"),
+    "score": N_("score"),
+}
 BINS = 20
 
 

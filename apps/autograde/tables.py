@@ -13,6 +13,7 @@ import io
 import re
 from collections.abc import Sequence
 
+from apps.autograde.generated import BESIDE_FID
 from apps.autograde.gradebook import one_line
 from apps.autograde.points import MAX_TOTAL, PARTS
 from apps.autograde.record import status_of
@@ -21,7 +22,8 @@ from apps.autograde.verdicts import VERDICTS
 from vaelab.cli import markdown
 from vaelab.metrics.score import max_score
 
-COLUMNS = ("name", "task", "ssim", "mse", "fid", "latent_dim", "score", "score_uncapped", "max_score")
+COLUMNS = ("name", "task", "ssim", "mse", "fid", *BESIDE_FID, "latent_dim", "score")
+COLUMNS += ("score_uncapped", "max_score")
 COLUMNS += ("status", "reason", "flags", "seconds")
 BOM = "\ufeff"  # tells Excel that the file is UTF-8
 
@@ -47,7 +49,7 @@ def grades_csv(results: list[StudentResult]) -> str:
     for result in results:
         for task, grade in result.counted.grades.items():
             row = {"name": one_line(result.name), "task": task, "max_score": max_score(task), **grade}
-            row |= {key: f"{grade[key]:.6f}" for key in ("ssim", "mse", "fid") if key in grade}
+            row |= {key: f"{grade[key]:.6f}" for key in ("ssim", "mse", "fid", *BESIDE_FID) if key in grade}
             row |= {key: f"{grade[key]:.4f}" for key in ("score", "score_uncapped") if key in grade}
             row |= {"status": status_of(grade), "reason": one_line(grade.get("kept") or grade["reason"])}
             rows.append(row | {"flags": "; ".join(grade["flags"])})

@@ -42,11 +42,9 @@ def rows_of(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(digits_data: Path) -> Path:
     """A folder with dataset/digits/."""
-    folder = tmp_path_factory.mktemp("data")
-    succeed("data_utils.py", "--dataset", "digits", cwd=folder)
-    return folder
+    return digits_data
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +189,10 @@ def test_nothing_of_the_grader_is_inside(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.fixture
-def own_folder(main_job: Path, change) -> Path:
+def own_folder(main_job: Path, digits_data: Path, change) -> Path:
     """A student's folder, after both tasks were trained and graded on `test`."""
     cwd = change(main_job)
+    shutil.copy(digits_data / "dataset/digits/classifier.pt", cwd / "dataset/digits")
     for name in ("submission.py", "model.py"):
         shutil.copy(REPO / name, cwd)
     return cwd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -23,10 +24,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(digits_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zip file of the autograder, built on digits, in a folder with dataset/digits/."""
     folder = tmp_path_factory.mktemp("built")
-    succeed("data_utils.py", "--dataset", "digits", cwd=folder)
+    shutil.copytree(digits_data / "dataset", folder / "dataset")
     options = ("--out", "autograder.zip", "--dataset", "digits", "--split", "test")
     out = succeed("scripts/make_gradescope.py", *options, cwd=folder)
     assert "wrote autograder.zip, to grade on the test split of digits" in out

@@ -12,8 +12,13 @@ from vaelab.metrics.classifier import classify, load_classifier
 from vaelab.metrics.fid import frechet_distance
 from vaelab.metrics.memorization import mean_pairwise_distance, nearest_distance, probability_closer
 from vaelab.metrics.reconstruction import to_float
+from vaelab.metrics.sharpness import neighbour_correlation
 from vaelab.outputs import Outputs
 
+BLIND = (
+    N_("The simplified FID compares the mean and the variance of each pixel, and nothing else. Noise"),
+    N_("with the right means and variances has an FID near 0, but its neighbouring pixels are unrelated."),
+)
 QUANTILES = (0.01, 0.1, 0.5, 0.9)  # of the distances to the nearest training image
 
 
@@ -37,7 +42,10 @@ def extended(outputs: Outputs, train_set) -> dict[str, Any]:
     )
     diversity = [mean_pairwise_distance(to_float(group)) for group in gen]
     diversity_real = [mean_pairwise_distance(to_float(images[labels == y][:1000])) for y in range(10)]
+    by_label = [images[labels == y][:1000] for y in range(10)]
     return {
+        "neighbour_correlation": neighbour_correlation(list(gen)),
+        "neighbour_correlation_real": neighbour_correlation(by_label),
         "label_accuracy": float(np.mean(labels_gen.numpy() == requested)),
         "label_accuracy_real": float(np.mean(labels_real.numpy() == labels)),
         "classifier_fid": frechet_distance(features_gen, features_real),
@@ -65,7 +73,11 @@ def extended_table(values: dict[str, Any], split: str) -> str:
     distances = (" ".join(f"{distance:.2f}" for distance in values[key]) for key in keys)
     ratios = " ".join(f"{a / b:.2f}" if b else "-" for a, b in diversity)
     fid = _("classifier FID to {split}, N = {n:,}", split=split, n=values["classifier_fid_n"])
-    rows = [(_("label accuracy by the classifier"), "label_accuracy", ".2%"), (fid, "classifier_fid", ".3f")]
+    rows = [
+        (_("label accuracy by the classifier"), "label_accuracy", ".2%"),
+        (fid, "classifier_fid", ".3f"),
+        (_("correlation of neighbouring pixels"), "neighbour_correlation", ".3f"),
+    ]
 
     def line(name: str, generated: str, real: str) -> str:
         numbers = (" " * (10 - display_width(text)) + text for text in (generated, real))
@@ -93,4 +105,5 @@ def extended_table(values: dict[str, Any], split: str) -> str:
         "  " + _(smooth),
         f"    {values['copy_probability_recon']:.3f}",
     ]
+    lines += ["  " + _(line) for line in BLIND]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -28,3 +29,22 @@ def probability_closer(a: Tensor, b: Tensor) -> float:
     b = b.sort().values
     below, at_most = torch.searchsorted(b, a, right=False), torch.searchsorted(b, a, right=True)
     return 1 - ((below + at_most).double() / 2).mean().item() / len(b)
+
+
+def aligned(x: Tensor) -> Tensor:
+    """Images with their centre of mass in the middle, blurred: a copy that was moved is a copy again.
+
+    x: float32 [N, H, W]. Returns: [N, H / 2, W / 2].
+    """
+    n, height, width = x.shape
+    mass = x.sum(dim=(1, 2)).clamp(min=1e-6)
+    shifts = []
+    for axis, size in ((1, width), (0, height)):  # affine_grid has the horizontal shift first
+        place = torch.linspace(1 / size - 1, 1 - 1 / size, size)  # of the pixels' centres
+        shifts.append((x.sum(dim=2 - axis) * place).sum(dim=1) / mass)
+    theta = torch.eye(2, 3).repeat(n, 1, 1)
+    theta[:, :, 2] = torch.stack(shifts, dim=1)
+    grid = F.affine_grid(theta, (n, 1, height, width), align_corners=False)
+    centred = F.grid_sample(x[:, None], grid, align_corners=False)
+    blurred = F.avg_pool2d(centred, 3, stride=1, padding=1)
+    return F.avg_pool2d(blurred, 2)[:, 0]

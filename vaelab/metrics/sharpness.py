@@ -1,4 +1,4 @@
-"""How sharp images are: the power in their high spatial frequencies."""
+"""How sharp and how smooth images are: power in high frequencies, correlation of neighbouring pixels."""
 
 from __future__ import annotations
 
@@ -22,3 +22,21 @@ def high_frequency_power(images: np.ndarray) -> float:
     power = np.abs(np.fft.fft2(centred * window)) ** 2 / window.size  # [N, H, W]
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)
     return float(power[:, np.hypot(rows, columns) >= HIGH].sum(axis=1).mean() / np.square(window).sum())
+
+
+def neighbour_correlation(groups: list[np.ndarray]) -> float:
+    """The correlation of neighbouring pixels, of how they differ from the mean image of their group.
+
+    groups: uint8 [N, H, W] or [N, C, H, W] each, such as the images of each label. Strokes give a high
+    correlation, since a pixel of a stroke has others beside it. Pixels that were drawn independently have
+    0, whatever their means and variances.
+    """
+    product, squares = 0.0, 0.0
+    for group in groups:
+        x = group.astype(np.float32) / 255
+        x = x.mean(axis=1) if x.ndim == 4 else x  # of colour images, the mean over the channels
+        x = x - x.mean(axis=0)
+        for a, b in ((x[:, :, 1:], x[:, :, :-1]), (x[:, 1:], x[:, :-1])):
+            product += float((a * b).sum(dtype=np.float64))
+            squares += float(((a * a + b * b) / 2).sum(dtype=np.float64))
+    return product / squares if squares else 0.0
