@@ -200,7 +200,7 @@ def draw_single_indices(
 ) -> None:
     """Draw one grid decoded with a single index changed, and measure how far the change reaches."""
     image = int((data.labels == 3).nonzero()[0, 0])
-    figure, rows = new_figure(13, 3.4), []
+    figure, rows = new_figure(13, 2.2), []
     for axes, model in zip(figure.subplots(1, len(models)), models, strict=True):
         indices = all_indices(model, data)  # [N, n]
         grid, side = indices[image], math.isqrt(indices.shape[1])

@@ -126,4 +126,10 @@ def test_changed_code_is_noticed_but_not_comments_or_part_3(tmp_path: Path) -> N
     assert (vae == first[0], gen == first[1]) == (True, False)
     vae, gen = sums(text.replace("torch.exp(0.5 * logvar)", "torch.exp(logvar)"))
     assert (vae == first[0], gen == first[1]) == (False, False)
+    one_hot = text.replace(
+        "from torch import Tensor, nn", "import torch.nn.functional as F\nfrom torch import Tensor, nn"
+    )
+    assert sums(one_hot) == first  # which nothing uses yet
+    vae, gen = sums(one_hot.replace("self.encoder_labels(labels)", "F.one_hot(labels, 10)"))
+    assert (vae == first[0], gen == first[1]) == (True, False)
     assert sums("class VAE(") == [None, None]

@@ -35,6 +35,11 @@ ERRORS = [
     ),
     (r"same device|not on the expected device|CUDA|cuda|NVIDIA", N_("wrong device"), DEVICE_HINT),
     (
+        r"name '\w+' is not defined",
+        N_("an unknown name"),
+        N_("Is it misspelt, or not imported at the top of submission.py? The layers are in model.py."),
+    ),
+    (
         r"\bLong\b",
         N_("wrong dtype"),
         N_("Labels are int64, the numbers of classes. Turn each into a vector, learned or one-hot, first."),
