@@ -62,7 +62,7 @@ def page_at(path: Path) -> Page | None:
     return next((page for page in PAGES if page.name == wanted), None)
 
 
-def convert(text: str, source: Path, link: Callable[[Path, str], str | None], students: bool) -> str:
+def convert(text: str, source: Path, link: Callable[[Path, str], str | None], students: bool = False) -> str:
     """A document as a page of the site. link: the new target of a file and a fragment; None: no page."""
     text = STAFF.sub("" if students else r"\1", text)
     base = REPO if source.parent == REPO / "scripts" else source.parent  # the students' README is at the top

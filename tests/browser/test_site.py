@@ -161,6 +161,9 @@ def test_a_broken_link_or_a_missing_picture_ends_the_build() -> None:
         build.convert("![a](../model.py)", source, lambda *_: None)
     fenced = "```\n[a](nowhere.md)\n```"
     assert build.convert(fenced, source, exists) == fenced
+    text = "a <!-- staff -->b <!-- end of staff -->c"
+    assert build.convert(text, source, exists) == "a b c"
+    assert build.convert(text, source, exists, students=True) == "a c"
 
 
 def link_of(source: Path, path: Path, fragment: str) -> str:
