@@ -190,5 +190,5 @@ class DemoVAE(nn.Module):
 
     def __init__(self, latent_dim: int = 20, image_shape: Shape = MNIST_SHAPE) -> None:
         super().__init__()
-        self.encoder = MLPEncoder(2 * latent_dim, image_shape)  # [B, H, W] -> [B, 2 * latent_dim]
-        self.decoder = MLPDecoder(latent_dim, image_shape)  # [B, latent_dim] -> [B, H, W]
+        self.encoder = MLPEncoder(2 * latent_dim, image_shape=image_shape)  # [B, H, W] -> [B, 2 * latent_dim]
+        self.decoder = MLPDecoder(latent_dim, image_shape=image_shape)  # [B, latent_dim] -> [B, H, W]
