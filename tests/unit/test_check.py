@@ -486,3 +486,11 @@ def test_a_label_of_integers_in_a_linear_layer_is_explained() -> None:
     name, hint = explain(raised.value, REPO)
     assert name == "wrong dtype"
     assert "learned or one-hot" in hint
+
+
+def test_an_unknown_name_is_explained() -> None:
+    with pytest.raises(NameError) as raised:
+        MLPEncoder()  # noqa: F821
+    name, hint = explain(raised.value, REPO)
+    assert name == "an unknown name"
+    assert "not imported at the top of submission.py" in hint

@@ -35,7 +35,7 @@ ERRORS = [
     ),
     (r"same device|not on the expected device|CUDA|cuda|NVIDIA", N_("wrong device"), DEVICE_HINT),
     (
-        r"name '\w+' is not defined",
+        r"is\snot\sdefined",
         N_("an unknown name"),
         N_("Is it misspelt, or not imported at the top of submission.py? The layers are in model.py."),
     ),
