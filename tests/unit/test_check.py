@@ -277,7 +277,7 @@ PLANTED = [
         "\n": "super().__init__() missing",
     }),
     ("2.2.1", "self.latent_dim = latent_dim\n", {
-        "self.latent_dim = latent_dim\n        self.size = sise\n": "NameError: name 'sise' is not defined",
+        "self.latent_dim = latent_dim\n        self.size = sise\n": "an unknown name",
     }),
     ("3.1", "class GenModel(VAE)", {
         "class GModel(VAE)": "submission.py has no GenModel",
