@@ -27,7 +27,15 @@ from vaelab.data.options import add_data_dir_option, add_dataset_option
 TASK = "Genwithlabel"
 ADDITIONS = ("--prior", "learned", "--recon", "ssim_mse", "--refine", 10)
 OURS = {
-    "MLP with additions, 2 epochs": ("--arch", "mlp", *ADDITIONS, "--epochs", 2),
+    "MLP of width 512 with additions, 2 epochs": (
+        "--arch",
+        "mlp",
+        "--hidden_dim",
+        512,
+        *ADDITIONS,
+        "--epochs",
+        2,
+    ),
     "--beyond, 1 epoch": ("--beyond", "--epochs", 1),
     "--beyond, 3 epochs": ("--beyond", "--epochs", 3),
 }
