@@ -41,8 +41,8 @@ def extended(outputs: Outputs, train_set) -> dict[str, Any]:
         nearest_distance(to_float(some), to_float(train)) for some in (flat, images, recon)
     )
     diversity = [mean_pairwise_distance(to_float(group)) for group in gen]
-    diversity_real = [mean_pairwise_distance(to_float(images[labels == y][:1000])) for y in range(10)]
     by_label = [images[labels == y][:1000] for y in range(10)]
+    diversity_real = [mean_pairwise_distance(to_float(group)) for group in by_label]
     return {
         "neighbour_correlation": neighbour_correlation(list(gen)),
         "neighbour_correlation_real": neighbour_correlation(by_label),
