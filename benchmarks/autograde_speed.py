@@ -1,10 +1,10 @@
-"""The time of `autograde.py` on the `test` split: the overhead of isolation, and a whole class.
+"""The time of `autograde.py` on the `test` split: of one submission, and of classes by kind of model.
 
     python benchmarks/autograde_speed.py --data_dir FOLDER_OF_MNIST
 
-First a submission whose model needs almost no time (PCA): its time is overhead of five sandboxes, the canary
-inputs, the score and the pages. Then a class: honest submissions (the lab's MLP, trained for an epoch) and
-hostile ones of `tests/hostile.py`, which together exceed every limit.
+First a submission whose model needs almost no time (PCA): its time is that of six sandboxes, the canary
+inputs, the probes, the score and the pages. Then a class for each kind of model in `KINDS`, trained for an
+epoch, and a class that has also hostile submissions of `tests/hostile.py`, which together exceed every limit.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ from vaelab.tasks import TASKS
 
 HOSTILE = ("endless loop", "fork bomb", "memory bit by bit", "100 GB file", "segfault", "syntax error")
 HOSTILE += ("a pickle bomb", "nan codes", "a zip file of a billion zeros", "a process left running")
+KINDS = {
+    "MLP 784-400-20": ("--arch", "mlp"),
+    "the default network": (),
+    "the network of --beyond": ("--channels", 64, "--hidden_dim", 512),
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -80,41 +85,52 @@ def grade_single(root: Path, train: np.ndarray, args: argparse.Namespace) -> lis
     return seconds
 
 
-def write_class(folder: Path, train: np.ndarray, honest: int) -> None:
-    """Write a class of hostile and honest submissions."""
-    hostile.write_class(folder / "class", train, {name: hostile.CASES[name] for name in HOSTILE}, {})
+def train(folder: Path, options: tuple[object, ...], args: argparse.Namespace) -> None:
+    """Train a model of each task for an epoch."""
+    data = ["--data_dir", args.data_dir] if args.data_dir else []
     for task in TASKS:
-        lab("train.py", "--task", task, "--arch", "mlp", "--epochs", 1, "--output_dir", folder / "trained")
-    for i in range(honest):
-        student = folder / "class" / f"student{i}"
-        student.mkdir()
+        where = ["--output_dir", folder, "--dataset", args.dataset]
+        lab("train.py", "--task", task, "--epochs", 1, *options, *where, *data)
+
+
+def write_honest(folder: Path, trained: Path, count: int) -> None:
+    """Add `count` honest submissions with the same checkpoints to a class."""
+    for i in range(count):
+        student = folder / f"student{i}"
+        student.mkdir(parents=True)
         shutil.copy(REPO / "submission.py", student)
         for task in TASKS:
-            shutil.copy(folder / "trained" / task / "best.pt", student / f"{task}.pt")
+            shutil.copy(trained / task / "best.pt", student / f"{task}.pt")
 
 
 def main() -> None:
     """Measure and print."""
     args = parse_args()
     args.dataset, _ = prepare(args.dataset, args.data_dir)
-    train, _ = load_split(args.dataset, "train")
+    train_images, _ = load_split(args.dataset, "train")
     root = REPO / "outputs" / "autograde_speed"
     shutil.rmtree(root, ignore_errors=True)
-    single, folder = grade_single(root, train, args), root / "all"
-    write_class(folder, train, args.honest)
-    (seconds, own, together), n = autograde(folder, args), args.honest + len(HOSTILE)
-    with (folder / "grades" / "grades.csv").open(newline="") as file:
-        statuses = Counter(row["status"] for row in csv.DictReader(file))
-
-    print(f"{machine()}; {args.dataset}, time limit {args.time_limit:g} s\n")
-    rows = [
-        (f"one submission, both tasks, {args.runs} runs", f"{statistics.median(single):.1f} s (median)"),
-        (f"a class of {n}, {len(HOSTILE)} of them hostile", f"{seconds:.0f} s"),
-        ("throughput", f"{60 * n / seconds:.1f} submissions a minute"),
-        ("peak memory of the grader; with all sandboxes", f"{own:.0f} MB; {together:.0f} MB"),
-        ("statuses", ", ".join(f"{key} {value}" for key, value in sorted(statuses.items()))),
-    ]
-    print(markdown(("autograde.py", ""), rows))
+    single = grade_single(root, train_images, args)
+    rows = [("PCA, one submission a command", 1, f"{statistics.median(single):.1f} s", "", "")]
+    classes = [(kind, args.honest, ()) for kind in KINDS]
+    classes.append((f"{next(iter(KINDS))}, and {len(HOSTILE)} hostile ones", args.honest, HOSTILE))
+    for i, (title, honest, names) in enumerate(classes):
+        kind, folder = title.partition(", ")[0], root / str(i)
+        if not (root / kind).exists():
+            train(root / kind, KINDS[kind], args)
+        hostile.write_class(folder / "class", train_images, {name: hostile.CASES[name] for name in names}, {})
+        write_honest(folder / "class", root / kind, honest)
+        seconds, own, together = autograde(folder, args)
+        n = honest + len(names)
+        each, memory = f"{seconds / n:.1f} s", f"{own:.0f} MB; {together:.0f} MB"
+        rows.append((title, n, f"{seconds:.0f} s", each, memory))
+        print(rows[-1], file=sys.stderr)
+        with (folder / "grades" / "grades.csv").open(newline="") as file:
+            statuses = Counter(row["status"] for row in csv.DictReader(file))
+    print(f"{machine()}; {args.dataset}, time limit {args.time_limit:g} s, {args.runs} runs of the first\n")
+    header = ("models", "submissions", "time", "each", "peak memory of the grader; with all sandboxes")
+    print(markdown(header, rows))
+    print("\nStatuses of the last class: " + ", ".join(f"{key} {n}" for key, n in sorted(statuses.items())))
     shutil.rmtree(root)
 
 

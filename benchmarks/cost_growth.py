@@ -126,8 +126,8 @@ def slope(values: list[float], costs: list[float]) -> float:
     return float(np.polyfit(np.log(values), np.log(costs), 1)[0])
 
 
-def draw(rows: list[dict], folder: Path) -> None:
-    """Draw time above memory, a column for each quantity, and write the rows as CSV."""
+def draw(rows: list[dict]) -> bytes:
+    """A PNG file with time above memory, a column for each quantity."""
     figure = new_figure(13, 6)
     axes = figure.subplots(2, len(VALUES), sharey="row", squeeze=False)
     for column, name in enumerate(VALUES):
@@ -140,14 +140,16 @@ def draw(rows: list[dict], folder: Path) -> None:
             axes[1, column].plot(values, memory, "o-", label=work)
         axes[0, column].set(xscale="log", yscale="log")
         axes[0, column].legend(fontsize=8)
-        axes[1, column].set(xscale="log", xlabel=LABELS[name], ylim=(0, None))
+        axes[1, column].set(xscale="log", xlabel=LABELS[name])
         for part in axes[:, column]:
-            part.grid(alpha=0.3, which="both")
+            part.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+            part.set_xticks([], minor=True)
+            part.grid(alpha=0.3)
+    axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory, MB")
     axes[1, 0].legend(fontsize=8)
-    write_file(folder / "cost_growth.png", figure_png(figure))
-    write_file(folder / "cost_growth.csv", to_csv(rows))
+    return figure_png(figure)
 
 
 def main() -> None:
@@ -158,7 +160,7 @@ def main() -> None:
             found = measure_here(Setting(**args.setting), args)
         print(json.dumps(found))
         return
-    MNISTDataset("train", args.dataset, args.data_dir)  # prepared once, before the processes
+    data = MNISTDataset("train", args.dataset, args.data_dir)  # prepared once, before the processes
     rows = []
     for name, values in VALUES.items():
         for value in values:
@@ -166,8 +168,10 @@ def main() -> None:
                 setting = replace(Setting(work), **{name: value})
                 rows.append({"varied": name, **asdict(setting), **measure(setting, args)})
                 print(f"{name} {value}, {work}: {rows[-1]['seconds']:.2f} s", file=sys.stderr)
-    draw(rows, make_folder(REPO / "outputs"))
-    print(f"{machine()}; {args.dataset}\n")
+    folder = make_folder(REPO / "outputs")
+    write_file(folder / "cost_growth.png", draw(rows))
+    write_file(folder / "cost_growth.csv", to_csv(rows))
+    print(f"{machine()}; {data.name}\n")
     table = [
         (row["varied"], row[row["varied"]], row["work"], f"{row['seconds']:.2f} s", f"{row['megabytes']:.0f}")
         for row in rows

@@ -3,7 +3,7 @@
     python train.py --task Genwithlabel --refine 10 && python benchmarks/grade_speed.py
 
 Both methods reconstruct a split, generate 1,000 images of each label and score them, from one checkpoint;
-both times include the start of the processes. The PNG method, that of the original lab: a DataLoader over
+both times include the start of two processes. The PNG method, that of the original lab: a DataLoader over
 single images; every output image is saved as a PNG file; the grader reads the files one by one and calls
 scikit-image's SSIM for each image. The two methods alternate, and the table gives medians. Their scores must
 agree to 0.01 (in bf16, the batch size changes the last digits).
@@ -51,7 +51,9 @@ def parse_args() -> argparse.Namespace:
         help="of Genwithlabel (default: outputs/Genwithlabel/best.pt)",
     )
     parser.add_argument("--runs", type=number(int, 1, 100), default=3, help="runs of each (default: 3)")
-    parser.add_argument("--original", type=Path, help=argparse.SUPPRESS)  # run the PNG method
+    # Run a step of the PNG method in this process.
+    parser.add_argument("--original", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=("inference", "grade"), help=argparse.SUPPRESS)
     parser.add_argument("--skip_compress", action="store_true", help=argparse.SUPPRESS)
     add_data_dir_option(parser)
     return parser.parse_args()
@@ -107,12 +109,14 @@ def original_grade(dataset: MNISTDataset, folder: Path, latent_dim: int) -> floa
 
 
 def run_original(args: argparse.Namespace) -> None:
-    """Run both steps of the PNG method, in `args.original`."""
+    """Run a step of the PNG method, in `args.original`."""
     checkpoint = load_checkpoint(args.checkpoint_path, TASK)
     dataset = MNISTDataset("valid", checkpoint.config.dataset, args.data_dir)
-    original_inference(args, dataset)
-    score = original_grade(dataset, args.original, checkpoint.config.latent_dim)
-    (args.original / "score.json").write_text(json.dumps(score))
+    if args.step == "inference":
+        original_inference(args, dataset)
+    else:
+        score = original_grade(dataset, args.original, checkpoint.config.latent_dim)
+        (args.original / "score.json").write_text(json.dumps(score))
 
 
 # --- The comparison -----------------------------------------------------------------------------
@@ -131,7 +135,9 @@ def compare(args: argparse.Namespace, *options: str) -> tuple[dict[str, list[flo
         lab("grade.py", "--output_dir", root / "ours", *data)
         times["ours"].append(time.perf_counter() - start)
         start = time.perf_counter()
-        lab("benchmarks/grade_speed.py", *model, "--original", root / "original", *data)
+        for step in ("inference", "grade"):
+            png_method = ["--original", root / "original", "--step", step]
+            lab("benchmarks/grade_speed.py", *model, *png_method, *data)
         times["original"].append(time.perf_counter() - start)
     ours = json.loads((root / "ours" / "grade_result.json").read_text())[TASK]["score_uncapped"]
     original = json.loads((root / "original" / "score.json").read_text())

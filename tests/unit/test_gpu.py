@@ -63,17 +63,22 @@ def test_a_step_does_not_wait_for_the_gpu(in_tmp: Path, given: dict, no_synchron
     assert torch.stack(terms).isfinite().all()
 
 
+def assert_trained_on_the_gpu(run: Path) -> None:
+    """The run's record names the GPU, and its reconstruction error has fallen."""
+    assert '"device": "cuda' in (run / "config.json").read_text()
+    errors = [row["valid_mse"] for row in rows(run)]
+    assert errors[-1] < errors[0]
+
+
 @pytest.mark.parametrize("options", [(), ("--beyond",)])
 def test_the_main_job_runs_on_the_gpu(in_tmp: Path, options: tuple[str, ...]) -> None:
     do_main_job(in_tmp, *options)
-    config = (in_tmp / "outputs" / "Genwithlabel" / "config.json").read_text()
-    assert '"device": "cuda' in config
-    losses = [row["valid_loss"] for row in rows(in_tmp / "outputs" / "Genwithlabel")]
-    assert losses[-1] < losses[0]
+    assert_trained_on_the_gpu(in_tmp / "outputs" / "Genwithlabel")
 
 
 @pytest.mark.parametrize("model", ["vq", "fsq"])
 def test_discrete_models_run_on_the_gpu(in_tmp: Path, model: str) -> None:
     task = ("--task", "Genwithlabel", "--dataset", "digits")
     succeed("train.py", *task, "--model", model, "--channels", 16, "--epochs", 2, cwd=in_tmp)
+    assert_trained_on_the_gpu(in_tmp / "outputs" / "Genwithlabel")
     succeed("inference.py", "--checkpoint_path", "outputs/Genwithlabel/best.pt", cwd=in_tmp)
