@@ -25,8 +25,8 @@ N_PROBES = 500  # images that are deformed, and whose codes are moved
 N_GENERATED = 300  # generated images that are encoded and decoded
 N_SEGMENTS = 60  # between the codes of two similar images
 INSIDE = 7  # codes on a segment, without its ends
-PIXELS_MOVED = (0.2, 0.4, 0.6)  # root mean square
-OUTLIER = 4  # times the MSE, after an image was deformed by the least of these ...
+PIXELS_MOVED = (0.05, 0.2, 0.4, 0.6)  # root mean square
+OUTLIER = 4  # times the MSE, after an image was deformed by 0.2 pixels ...
 SMALL_MSE = 5e-4  # ... if it is above this
 MAX_CODE = 65504  # of float16
 MOVES = (0.02, 0.1, 0.5)  # in standard deviations of each number of the codes
@@ -69,7 +69,7 @@ class Probes:
 
     chosen: np.ndarray  # the images that are deformed, and whose codes are moved, [M]
     labels: np.ndarray  # of these, [M]
-    deformed: np.ndarray  # by each of PIXELS_MOVED, uint8 [3, M, H, W]
+    deformed: np.ndarray  # by each of PIXELS_MOVED, uint8 [4, M, H, W]
     generated: np.ndarray  # uint8 [G, H, W]
     generated_labels: np.ndarray  # [G]
     pairs: np.ndarray  # [N_SEGMENTS, 2]
@@ -115,7 +115,7 @@ class Decoded:
     """What came back, uint8: of the split, the probes' images, the codes nobody encoded."""
 
     images: np.ndarray
-    deformed: np.ndarray  # [3, M, H, W]
+    deformed: np.ndarray  # [4, M, H, W]
     generated: np.ndarray
     moved: np.ndarray
     between: np.ndarray
@@ -154,12 +154,12 @@ def measure(
     """The statistics. images: uint8 [N, H, W], the split's."""
     x, recon = images[probes.chosen], decoded.images[probes.chosen]
     moved = decoded.moved.reshape(len(MOVES), *recon.shape)
-    stored, after_move, *deformed = (
+    stored, after_move, nearest, *deformed = (
         points_lost(task, a, b, latent_dim)
         for a, b in ((recon, x), (moved[0], x), *zip(decoded.deformed, probes.deformed, strict=True))
     )
-    error, least = pairwise_mse(recon, x), pairwise_mse(decoded.deformed[0], probes.deformed[0])
-    # What a parabola through the three deformations gives for none.
+    error, at_0_2 = pairwise_mse(recon, x), pairwise_mse(decoded.deformed[1], probes.deformed[1])
+    # What a parabola through the three larger deformations gives for none.
     expected = 3 * deformed[0] - 3 * deformed[1] + deformed[2]
     change = np.square(distance(moved, np.broadcast_to(recon, moved.shape))).mean(axis=1)
     rules = TASKS[task]
@@ -168,7 +168,8 @@ def measure(
         "lost_stored": float(stored.mean()),
         "lost_deformed": float(deformed[2].mean()),
         "jump_at_stored": float((expected - stored).mean()),
-        "outliers": float((least + SMALL_MSE > OUTLIER * (error + SMALL_MSE)).mean()),
+        "loss_at_once": float((nearest - stored).mean()),  # by a deformation that nobody sees
+        "outliers": float((at_0_2 + SMALL_MSE > OUTLIER * (error + SMALL_MSE)).mean()),
         "moved_loss": float((after_move - stored).mean()),
         "change": float(change[2]),
         "growth": float(change[2] / (change[1] + 0.1)),  # images are rounded

@@ -72,7 +72,7 @@ def test_packed_numbers_are_seen() -> None:
 def test_deformed_images_are_new_and_similar() -> None:
     deformed = deform(IMAGES[:50], np.random.default_rng(0), PIXELS_MOVED)
     change = np.abs(deformed.astype(int) - IMAGES[:50]).mean(axis=(1, 2, 3))
-    assert 0 < change[0] < change[1] < change[2] < 20
+    assert 0 < change[0] < change[1] < change[2] < change[3] < 20
     assert (deformed != IMAGES[:50]).any(axis=(2, 3)).all()
 
 
