@@ -278,7 +278,7 @@ TOWARDS_THE_GRADER = {
     "reads the environment of the grader": (
         """
         known = {"PATH", "HOME", "LANG", "LC_CTYPE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PWD"}
-        more = set(os.environ) - known - {"PYTHONDONTWRITEBYTECODE"}
+        more = set(os.environ) - known - {"PYTHONDONTWRITEBYTECODE", "GOMP_SPINCOUNT"}
         if more: raise SystemError(f"has {more}")
         for pid in ("1", "self", str(os.getppid())): raise SystemError(open(f"/proc/{pid}/environ").read())
     """

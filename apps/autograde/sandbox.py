@@ -94,6 +94,9 @@ def environment(limits: Limits) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
+        # A thread that waits for others sleeps: beside other processes, a loop would take the time that the
+        # others need (see vaelab/threads.py, whose measurements need /proc).
+        "GOMP_SPINCOUNT": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
