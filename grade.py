@@ -97,11 +97,10 @@ def write_report(output_dir: Path, *args: Any) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Grade the outputs of all tasks."""
     args = parse_args(argv)
-    # Imported here, so that --help and a wrong option don't have to wait for torch to load.
-    from data_utils import MNISTDataset
+    # Imported here, so that --help and a wrong option are answered at once. Without --extended, torch is not
+    # needed: to load it takes longer than to grade.
     from vaelab.files import write_json
     from vaelab.grading import grade_outputs, notes, score_table
-    from vaelab.metrics.extended import extended
     from vaelab.outputs import read_outputs
 
     commands = {task: commands_for(task, args) for task in TASKS}
@@ -112,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = {task: read_outputs(folders[task], task, args.split, args.data_dir) for task in present}
     grades = {task: grade_outputs(task, outputs[task]) for task in present}
     if args.extended:
+        from data_utils import MNISTDataset
+        from vaelab.metrics.extended import extended
+
         for task, graded in outputs.items():
             if graded.gen is not None:
                 train_set = MNISTDataset("train", graded.hyperparams.dataset, args.data_dir)

@@ -10,9 +10,8 @@ import numpy as np
 from vaelab.cli import display_width, pad
 from vaelab.config import SUBMISSION
 from vaelab.language import _
-from vaelab.metrics.extended import extended_table
 from vaelab.metrics.fid import fid
-from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.metrics.score import bonus, max_score, score, score_terms
 from vaelab.origin import origin_notes
 from vaelab.outputs import Hyperparams, Outputs, other_data
@@ -67,5 +66,7 @@ def notes(task: str, grade: dict[str, Any], hyperparams: Hyperparams, root: Path
     """Notes below the table: files in `root` that don't belong together, and the extended metrics."""
     texts = origin_notes(task, root, hyperparams, SUBMISSION.parent)
     if "extended" in grade:
+        from vaelab.metrics.extended import extended_table  # it imports torch, which takes seconds
+
         texts.append(extended_table(grade["extended"], grade["split"]))
     return texts

@@ -50,7 +50,7 @@ class RealImages:
             self.classifier = load_classifier(self.train_set)
             some = np.concatenate([np.flatnonzero(labels == y)[:PER_LABEL] for y in range(10)])
             read, self.features = classify(self.classifier, images[some])
-            self.read_as_asked = float(np.mean(read.numpy() == labels[some]))
+            self.read_as_asked = float(np.mean(read == labels[some]))
             self.correlation = neighbour_correlation([images[labels == y][:1000] for y in range(10)])
             self.train, self.split = as_grey(train), as_grey(images)
             self.train_aligned, self.split_aligned = aligned(self.train), aligned(self.split)
@@ -75,7 +75,7 @@ class RealImages:
             "neighbour_correlation": neighbour_correlation(list(gen)),
             "neighbour_correlation_real": self.correlation,
             "classifier_fid": frechet_distance(features, self.features),
-            "read_as_asked": float(np.mean(read.numpy() == asked)),
+            "read_as_asked": float(np.mean(read == asked)),
             "read_as_asked_real": self.read_as_asked,
             **self.copies(some[:, :50].reshape(-1, *gen.shape[2:])),
         }

@@ -28,7 +28,7 @@ from apps.autograde.secret import SubmissionSecret
 from apps.autograde.steps import StepFailed, Steps
 from apps.autograde.verdicts import CheckInputs, Results, all_failed, judge
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
-from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.metrics.score import score
 from vaelab.tasks import TASKS
 

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vaelab.metrics.reconstruction import mse, ssim, to_uint8
+from vaelab.metrics.reconstruction import to_uint8
+from vaelab.metrics.saved_images import mse, ssim
 from vaelab.metrics.score import bonus
 from vaelab.tasks import TASKS
 
@@ -129,16 +130,10 @@ class Decoded:
         return cls(images, deformed.reshape(shape), generated, *parts)
 
 
-def pairwise_mse(recon: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """The MSE of each reconstruction, uint8 [N, H, W] each. Returns: [N]."""
-    return mse(torch.from_numpy(recon), torch.from_numpy(images)).numpy()
-
-
 def points_lost(task: str, recon: np.ndarray, images: np.ndarray, latent_dim: int) -> np.ndarray:
     """The points that each image loses to a perfect reconstruction, as if it were the only one."""
     rules = TASKS[task]
-    a, b = (torch.from_numpy(each).double() / 255 for each in (recon, images))
-    lost = rules.ssim_weight * (1 - ssim(a, b).numpy()) + rules.mse_weight * pairwise_mse(recon, images)
+    lost = rules.ssim_weight * (1 - ssim(recon, images)) + rules.mse_weight * mse(recon, images)
     return lost * bonus(latent_dim)
 
 
@@ -158,7 +153,7 @@ def measure(
         points_lost(task, a, b, latent_dim)
         for a, b in ((recon, x), (moved[0], x), *zip(decoded.deformed, probes.deformed, strict=True))
     )
-    error, at_0_2 = pairwise_mse(recon, x), pairwise_mse(decoded.deformed[1], probes.deformed[1])
+    error, at_0_2 = mse(recon, x), mse(decoded.deformed[1], probes.deformed[1])
     # What a parabola through the three larger deformations gives for none.
     expected = 3 * deformed[0] - 3 * deformed[1] + deformed[2]
     change = np.square(distance(moved, np.broadcast_to(recon, moved.shape))).mean(axis=1)
@@ -175,7 +170,7 @@ def measure(
         "growth": float(change[2] / (change[1] + 0.1)),  # images are rounded
     } | measure_between(probes, decoded)
     if len(probes.generated):
-        of_generated = pairwise_mse(decoded.generated, probes.generated).mean()
+        of_generated = mse(decoded.generated, probes.generated).mean()
         values["generated_error"] = float(of_generated / max(error.mean(), 1e-6))
     return values
 

@@ -15,7 +15,7 @@ from vaelab.inference import generate_all, reconstruct
 from vaelab.language import N_, _
 from vaelab.metrics.classifier import classify, load_classifier
 from vaelab.metrics.fid import GEN_PER_LABEL, fid
-from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.metrics.score import score as compute_score
 from vaelab.plotting import figure_text, new_figure, show_images
 
@@ -39,7 +39,7 @@ def classes(context: ExploreContext) -> None:
         model = context.trained(f"classes-{prior}", 2, **options, prior=prior)
         values, gen = score_model(context, model, valid)
         predicted, _features = classify(classifier, gen.reshape(-1, *gen.shape[2:]))
-        accuracy = float(np.mean(predicted.numpy() == np.arange(10).repeat(gen.shape[1])))
+        accuracy = float(np.mean(predicted == np.arange(10).repeat(gen.shape[1])))
         rows.append({"prior": prior, **values, "label accuracy": accuracy})
         samples.append(np.concatenate(gen[:, :10]))
     figure = new_figure(13, 4.9)

@@ -248,7 +248,7 @@ def draw_samples(
     for axes, model in zip(figure.subplots(1, len(models)), models, strict=True):
         values, gen = score_model(context, model, valid)
         seen, _ = classify(classifier, gen.reshape(-1, *gen.shape[2:]))
-        accuracy = float(np.mean(seen.numpy() == np.arange(10).repeat(gen.shape[1])))
+        accuracy = float(np.mean(seen == np.arange(10).repeat(gen.shape[1])))
         name = NAMES[model.config.model]
         rows.append({"model": name, "size": size_of(model), **values, "label accuracy": accuracy})
         title = f"{name}, {size_of(model)}: score {values['score_uncapped']:.2f} before the cap,\n"

@@ -19,7 +19,8 @@ from vaelab.cli import LabError
 from vaelab.language import N_
 from vaelab.metrics.likelihood import kl_by_latent
 from vaelab.metrics.memorization import nearest_distance
-from vaelab.metrics.reconstruction import reconstruction, to_float
+from vaelab.metrics.reconstruction import to_float
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.plotting import figure_text, new_figure, show_codes, show_images
 
 SCATTER_POINTS = 3000  # t-SNE of more takes minutes

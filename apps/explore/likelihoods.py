@@ -23,7 +23,7 @@ from vaelab.data.augmentation import BINARIZE_SEED, binarize
 from vaelab.language import N_
 from vaelab.metrics.likelihood import kl_by_latent, log_cross_entropy, log_gaussian
 from vaelab.metrics.likelihood import likelihood as estimate_likelihood
-from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.plotting import figure_text, new_figure, show_images
 
 # A published table: hidden_dim, latent_dim, ELBO, log p(x) (nats per image), MSE; on the test images.

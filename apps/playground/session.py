@@ -20,8 +20,9 @@ from vaelab.cli import LabError
 from vaelab.contract import check_output
 from vaelab.inference import decode, encode, generate_images
 from vaelab.metrics.latents import gaussian_kl
-from vaelab.metrics.reconstruction import mse as pixel_mse
-from vaelab.metrics.reconstruction import reconstruction, to_float
+from vaelab.metrics.reconstruction import to_float
+from vaelab.metrics.saved_images import mse as pixel_mse
+from vaelab.metrics.saved_images import reconstruction
 
 MAX_DATA = 1000  # images of the split: to choose from, and to compute the ranges of the sliders
 TAIL = 0.005  # the fraction of sampled codes below the minimum of a slider, and above its maximum
@@ -110,7 +111,7 @@ class ModelSession:
         x, y = to_float(images).to(self.device), torch.from_numpy(labels).to(self.device)
         codes = encode(self.loaded.model, x, self.loaded.labels(y), skip_compress=True).cpu().numpy()
         recons = self.decode(codes, labels)
-        best = int(pixel_mse(torch.from_numpy(recons), torch.from_numpy(images)).argmin())
+        best = int(pixel_mse(recons, images).argmin())
         metrics = reconstruction(recons[best : best + 1], image[None])
         best_label = int(labels[best]) if self.conditional else None
         return Reconstruction(image, best_label, codes[best], recons[best], **metrics)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from vaelab.images import data_uri, image_grid, png_bytes
 from vaelab.language import N_, _
-from vaelab.metrics.reconstruction import mse
+from vaelab.metrics.saved_images import mse
 from vaelab.outputs import Outputs
 
 RANKS = (
@@ -44,8 +43,7 @@ def embed(pixels: np.ndarray) -> Picture:
 def reconstruction_errors(outputs: Outputs, batch: int = 1000) -> np.ndarray:
     """The MSE of each reconstruction. Returns: [N]."""
     slices = [slice(start, start + batch) for start in range(0, len(outputs.images), batch)]
-    pairs = [[torch.from_numpy(each[part]) for each in (outputs.recon, outputs.images)] for part in slices]
-    return np.concatenate([mse(*pair).numpy() for pair in pairs])
+    return np.concatenate([mse(outputs.recon[part], outputs.images[part]) for part in slices])
 
 
 def reconstruction_grids(outputs: Outputs, class_word: str) -> list[ReconstructionGrid]:

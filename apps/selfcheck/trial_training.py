@@ -25,7 +25,7 @@ from vaelab.device import choose_device
 from vaelab.inference import generate_all, reconstruct
 from vaelab.language import N_, _
 from vaelab.metrics.fid import fid
-from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.metrics.score import max_score, score
 from vaelab.run import RunRequest, make_config
 from vaelab.tasks import TASKS

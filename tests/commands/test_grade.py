@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MNIST_DIR, copy_lab, fail, run_command, succeed
+from conftest import MNIST_DIR, REPO, copy_lab, fail, run_command, succeed
 from PIL import Image
 from skimage.metrics import structural_similarity
 
@@ -52,6 +54,15 @@ def assert_graded_as_the_oracle(cwd: Path) -> None:
     for task, grade in result.items():
         for key, value in oracle(cwd, task).items():
             assert grade[key] == pytest.approx(value, abs=1e-6), (task, key)
+
+
+def test_grading_needs_no_torch(change, main_job: Path) -> None:
+    """To load it takes longer than to grade."""
+    code = f"import sys; sys.path.insert(0, {str(REPO)!r}); import grade; grade.main([]); "
+    command = [sys.executable, "-c", code + "assert 'torch' not in sys.modules"]
+    result = subprocess.run(command, cwd=change(main_job), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "total" in result.stdout
 
 
 def test_grade_is_the_oracles(main_job: Path) -> None:

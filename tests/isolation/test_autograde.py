@@ -26,7 +26,7 @@ from apps.autograde.interpreter import Interpreter
 from apps.autograde.limits import Limits
 from apps.autograde.sandbox import run_sandboxed, sandbox_problem
 from vaelab.data.splits import load_split
-from vaelab.metrics.reconstruction import reconstruction
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.metrics.score import score
 
 pytestmark = pytest.mark.xdist_group("autograde")  # one worker: they share a graded class

@@ -13,8 +13,8 @@ from torch.distributions import Normal, kl_divergence
 
 from submission import vae_loss
 from vaelab.metrics.fid import fid as fid_by_label
-from vaelab.metrics.reconstruction import reconstruction
 from vaelab.metrics.reconstruction import ssim as metrics_ssim
+from vaelab.metrics.saved_images import reconstruction
 from vaelab.metrics.score import bonus, score
 
 # --- 2 and 3 The lab ----------------------------------------------------------------------------

@@ -127,8 +127,8 @@ def load_classifier(train_set) -> Classifier:
 
 
 @torch.no_grad()
-def classify(model: Classifier, images: np.ndarray) -> tuple[Tensor, Tensor]:
+def classify(model: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The predicted labels [N] and the features [N, 128] of images, uint8 [N, (C,) H, W]."""
     features = [model.features(to_float(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
     features = torch.cat(features)
-    return model.head(features).argmax(dim=1), features
+    return model.head(features).argmax(dim=1).numpy(), features.numpy()

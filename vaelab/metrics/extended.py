@@ -46,8 +46,8 @@ def extended(outputs: Outputs, train_set) -> dict[str, Any]:
     return {
         "neighbour_correlation": neighbour_correlation(list(gen)),
         "neighbour_correlation_real": neighbour_correlation(by_label),
-        "label_accuracy": float(np.mean(labels_gen.numpy() == requested)),
-        "label_accuracy_real": float(np.mean(labels_real.numpy() == labels)),
+        "label_accuracy": float(np.mean(labels_gen == requested)),
+        "label_accuracy_real": float(np.mean(labels_real == labels)),
         "classifier_fid": frechet_distance(features_gen, features_real),
         "classifier_fid_real": frechet_distance(features_train, features_real),
         "classifier_fid_n": n,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vaelab.cli import LabError
 
@@ -40,21 +38,21 @@ def fid(generated: np.ndarray, images: np.ndarray, labels: np.ndarray) -> list[f
     return distances
 
 
-def frechet_distance(a: Tensor, b: Tensor) -> float:
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """The Frechet distance between Gaussians fitted to two sets of features, [N, F] and [M, F].
 
     ||mean_a - mean_b||^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)): Heusel et al. (2017), eq. 6. It
     decreases with N and M: compare only distances of equal N and M.
     """
-    a, b = a.double(), b.double()
-    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)  # [F, F]
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    cov_a, cov_b = np.cov(a.T), np.cov(b.T)  # [F, F]
 
-    def square_root(cov: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(cov)
-        return vectors * values.clamp(min=0).sqrt() @ vectors.T
+    def square_root(cov: np.ndarray) -> np.ndarray:
+        values, vectors = np.linalg.eigh(cov)
+        return vectors * np.sqrt(values.clip(min=0)) @ vectors.T
 
     # (cov_a cov_b)^(1/2) has the same trace as the root of this symmetric matrix, whose eigenvalues are real.
     root_a = square_root(cov_a)
-    cross = torch.linalg.eigvalsh(root_a @ cov_b @ root_a).clamp(min=0).sqrt().sum()
-    distance = (a.mean(dim=0) - b.mean(dim=0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
-    return max(distance.item(), 0.0)
+    cross = np.sqrt(np.linalg.eigvalsh(root_a @ cov_b @ root_a).clip(min=0)).sum()
+    means = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
+    return max(float(means + np.trace(cov_a) + np.trace(cov_b) - 2 * cross), 0.0)
