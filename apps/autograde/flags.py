@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 # Limits of the statistics of `probes.measure`. Points are those of the task, before its cap.
-MAX_LOSS_AT_ONCE = 0.01  # points that images of the split lose when they are deformed by 0.05 pixels
-MAX_JUMP_AT_STORED = 0.03  # points by which they are better than larger deformations let expect
+MAX_SPECKLED_LOSS = 0.01  # points that images of the split lose when their strokes change by a grey level
+MAX_JUMP_AT_STORED = 0.03  # points by which they are better than deformations let expect
 MAX_LOSS_RATIO = 2.0  # of deformed images to the stored ones, above ...
 MAX_SMALL_LOSS = 0.05  # ... this share of all points for reconstruction
 MAX_OUTLIERS = 0.05  # share of images with four times the MSE after a deformation of 0.2 pixels
@@ -31,7 +31,7 @@ def probe_flags(seen: dict[str, float]) -> list[str]:
     flags = []
     stored_limit = (seen["lost_deformed"] - MAX_SMALL_LOSS * seen["all_points"]) / MAX_LOSS_RATIO
     if (
-        seen["loss_at_once"] > MAX_LOSS_AT_ONCE
+        seen["speckled_loss"] > MAX_SPECKLED_LOSS
         or seen["jump_at_stored"] > MAX_JUMP_AT_STORED
         or seen["lost_stored"] < stored_limit
         or seen["outliers"] > MAX_OUTLIERS
@@ -39,9 +39,9 @@ def probe_flags(seen: dict[str, float]) -> list[str]:
         flags.append(
             "images of the split are reconstructed better than slightly deformed ones: they lose "
             f"{seen['lost_stored']:.2f} points, and {seen['lost_deformed']:.2f} when deformed by 0.6 pixels "
-            f"({seen['loss_at_once']:.3f} more at 0.05 pixels, {seen['jump_at_stored']:.2f} more than those "
-            f"let expect; at 0.2 pixels {seen['outliers']:.1%} of them have four times the MSE): the model "
-            "may have stored them"
+            f"(stored ones lose {seen['jump_at_stored']:.2f} less than that lets expect; "
+            f"{seen['speckled_loss']:.3f} less than with strokes changed by a grey level; deformed by 0.2 "
+            f"pixels, {seen['outliers']:.1%} have four times the MSE): the model may have stored them"
         )
     if seen["moved_loss"] > MAX_MOVED_LOSS:
         flags.append(
