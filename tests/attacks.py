@@ -182,7 +182,7 @@ NOT_IN_THE_CODE = {
         "deformed",
         decode="""
             least, i = torch.cdist(z, self.stored_codes).min(dim=1)
-            known = (least < 0.01) & (i % 30 == 0)
+            known = (least < 0.01) & (i % 20 == 0)
             return torch.where(known[:, None, None], self.stored[i] / 255, self.honest_decode(z))
         """,
     ),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 # Limits of the statistics of `probes.measure`. Points are those of the task, before its cap.
-MAX_SPECKLED_LOSS = 0.01  # points that images of the split lose when their strokes change by a grey level
+MAX_SPECKLED_LOSS = 0.01  # points that images of the split lose when their strokes change by a grey level ...
+MAX_SPECKLED_ERRORS = 3.0  # ... in standard errors: codes may be drawn at random
 MAX_JUMP_AT_STORED = 0.03  # points by which they are better than deformations let expect
 MAX_LOSS_RATIO = 2.0  # of deformed images to the stored ones, above ...
 MAX_SMALL_LOSS = 0.05  # ... this share of all points for reconstruction
@@ -31,7 +32,7 @@ def probe_flags(seen: dict[str, float]) -> list[str]:
     flags = []
     stored_limit = (seen["lost_deformed"] - MAX_SMALL_LOSS * seen["all_points"]) / MAX_LOSS_RATIO
     if (
-        seen["speckled_loss"] > MAX_SPECKLED_LOSS
+        seen["speckled_loss"] > max(MAX_SPECKLED_LOSS, MAX_SPECKLED_ERRORS * seen["speckled_error"])
         or seen["jump_at_stored"] > MAX_JUMP_AT_STORED
         or seen["lost_stored"] < stored_limit
         or seen["outliers"] > MAX_OUTLIERS

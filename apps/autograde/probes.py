@@ -176,6 +176,7 @@ def measure(
         "lost_deformed": float(deformed[2].mean()),
         "jump_at_stored": float((expected - stored).mean()),
         "speckled_loss": float((speckled - stored).mean()),
+        "speckled_error": float((speckled - stored).std() / len(stored) ** 0.5),
         "outliers": float((least + SMALL_MSE > OUTLIER * (error + SMALL_MSE)).mean()),
         "moved_loss": float((after_move - stored).mean()),
         "change": float(change[2]),
