@@ -36,7 +36,6 @@ HOSTILE += ("a pickle bomb", "nan codes", "a zip file of a billion zeros", "a pr
 KINDS = {
     "MLP 784-400-20": ("--arch", "mlp"),
     "the default network": (),
-    "the network of --beyond": ("--channels", 64, "--hidden_dim", 512),
 }
 
 
