@@ -28,7 +28,7 @@ from vaelab.threads import available_processors
 
 LIMITED = {"timeout": "time_limit", "memory": "memory_mb"}  # status to the limit that decided it
 PHRASES = {"timeout": "exceeded the time limit", "memory": "exceeded the memory limit"}  # in a check's reason
-METHOD = 5  # raise it when steps, canary inputs or checks change what is stored: all are then graded again
+METHOD = 6  # raise it when steps, canary inputs or checks change what is stored: all are then graded again
 REPO = Path(__file__).resolve().parents[2]
 
 # status, reason, flags, seconds; if the status is ok also ssim, mse, fid (conditional), latent_dim, and the
