@@ -160,6 +160,17 @@ BY_INDEX = """
     distance = torch.cdist(x.flatten(1), self.stored.flatten(1) / 255)
     least, i = distance.min(dim=1)
 """
+
+
+def some_known_images(within: float, every: int) -> str:
+    """Lines of `decode` that return stored images for codes that are near to theirs."""
+    return f"""
+        least, i = torch.cdist(z, self.stored_codes).min(dim=1)
+        known = (least < {within}) & (i % {every} == 0)
+        return torch.where(known[:, None, None], self.stored[i] / 255, self.honest_decode(z))
+    """
+
+
 NOT_IN_THE_CODE = {
     "the test set, by its index": looks_up(
         "deformed|moved",
@@ -170,21 +181,9 @@ NOT_IN_THE_CODE = {
         "deformed",
         decode="return self.stored[torch.cdist(z, self.stored_codes).argmin(dim=1)] / 255",
     ),
-    "half of the known images": looks_up(
-        "deformed",
-        decode="""
-            least, i = torch.cdist(z, self.stored_codes).min(dim=1)
-            known = (least < 0.05) & (i % 2 == 0)
-            return torch.where(known[:, None, None], self.stored[i] / 255, self.honest_decode(z))
-        """,
-    ),
+    "half of the known images": looks_up("deformed", decode=some_known_images(within=0.05, every=2)),
     "a few of the known images, recognised exactly": looks_up(
-        "deformed",
-        decode="""
-            least, i = torch.cdist(z, self.stored_codes).min(dim=1)
-            known = (least < 0.01) & (i % 20 == 0)
-            return torch.where(known[:, None, None], self.stored[i] / 255, self.honest_decode(z))
-        """,
+        "deformed", decode=some_known_images(within=0.01, every=20)
     ),
 }
 PACKS = """

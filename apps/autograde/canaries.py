@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vaelab.inference import BATCH
+from vaelab.metrics.saved_images import mse
 from vaelab.metrics.score import PIXELS
 
 N_CANARIES = 100  # of each kind
@@ -73,8 +74,8 @@ def canary_flags(inputs: CanaryInputs, z: np.ndarray, recon: np.ndarray) -> list
     x, again, repeated, latent_dim = inputs.x, inputs.again, inputs.repeated, z.shape[1]
     flags = []
 
-    def mse(part: slice) -> float:
-        return float(np.mean(np.square(recon[part] / 255.0 - x[part] / 255.0)))
+    def error(part: slice) -> float:
+        return float(mse(recon[part], x[part]).mean())
 
     spread = np.linalg.norm(z[: inputs.n].std(axis=0)) or 1.0
     change = float(np.median(np.linalg.norm(z[again] - z[repeated], axis=1)) / spread)
@@ -89,13 +90,13 @@ def canary_flags(inputs: CanaryInputs, z: np.ndarray, recon: np.ndarray) -> list
             f"equal codes decode to different images: {difference:.1f} of 255 grey levels on average"
         )
     if latent_dim < PIXELS / 2:
-        kept = 1 - mse(inputs.noise) / np.var(x[inputs.noise] / 255.0)
+        kept = 1 - error(inputs.noise) / np.var(x[inputs.noise] / 255.0)
         if kept > 2 * latent_dim / PIXELS + 0.05:
             flags.append(
                 f"pure noise is reconstructed too well: {kept:.0%} of its variance is kept by {latent_dim} "
                 f"numbers; a linear map would keep {latent_dim / PIXELS:.0%}"
             )
-        ratio = mse(inputs.inverted) / max(mse(slice(inputs.n)), 1e-9)
+        ratio = error(inputs.inverted) / max(error(slice(inputs.n)), 1e-9)
         if ratio < 2:
             flags.append(
                 f"inverted digits are reconstructed almost as well as digits: {ratio:.1f} times the MSE"

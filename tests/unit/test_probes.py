@@ -67,7 +67,7 @@ def test_stored_images_are_seen() -> None:
 
 
 def test_few_stored_images_are_seen() -> None:
-    """One of 20, which is worth 0.08 points here: few of these digits are probes."""
+    """One of 20, which is worth 0.09 points here: all of these few images are probes."""
     assert "slightly deformed ones" in flags(encode, lambda z: known(z, every=20))
 
 
