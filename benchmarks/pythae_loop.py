@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from pythae.data.datasets import BaseDataset
 from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
@@ -41,7 +42,7 @@ class Decoder(BaseDecoder):
 
 
 def make_loop(
-    model: nn.Module, config: TrainConfig, train_set: MNISTDataset, folder: Path
+    model: nn.Module, config: TrainConfig, train_set: MNISTDataset, folder: Path, device: torch.device
 ) -> Callable[[], object]:
     """A function that trains for one pass. model: a `submission.VAE`, whose networks are used."""
     shape = VAEConfig(input_dim=(28, 28), latent_dim=config.latent_dim)
@@ -51,10 +52,12 @@ def make_loop(
         num_epochs=1,
         per_device_train_batch_size=config.batch_size,
         learning_rate=1e-3,
-        no_cuda=True,
+        no_cuda=device.type != "cuda",
     )
     logging.disable(logging.INFO)
-    trainer = BaseTrainer(vae, BaseDataset(train_set.images.float() / 255, train_set.labels), None, settings)
+    trainer = BaseTrainer(
+        vae, BaseDataset(train_set.images.cpu().float() / 255, train_set.labels.cpu()), None, settings
+    )
     trainer.prepare_training()
 
     def one_pass() -> None:

@@ -13,8 +13,8 @@ loading of its batches, and without validation, checkpoints and start-up.
   float32; Adam; the same model, loss and batch size.
 - pythae: its VAE and BaseTrainer with our encoder and decoder, and its own loss.
 
-The last column has the share of the machine's peak of matrix multiplication (measured on 2048 x 2048 matrices
-in the precision of the run) that our training reaches, counting only the multiplications of the layers.
+The last column has the share of the device's peak of matrix multiplication (measured on square matrices in
+the precision of the run) that our training reaches, counting only the multiplications of the layers.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from beyond import options as beyond_options
 from data_utils import MNISTDataset
 from submission import vae_loss
 from trainer import Trainer
-from vaelab.cli import Parser, markdown, number, run
+from vaelab.cli import Parser, add_device_option, markdown, number, run
 from vaelab.config import TrainConfig
 from vaelab.contract import build_model
 from vaelab.data.options import add_data_dir_option, add_dataset_option
-from vaelab.device import choose_precision
+from vaelab.device import choose_device, choose_precision
 from vaelab.run import RunRequest, make_config
 from vaelab.tasks import TASKS
 
@@ -65,7 +65,7 @@ MODELS = {
 # --- The programs -------------------------------------------------------------------------------
 
 
-def config_of(name: str, dataset: str) -> TrainConfig:
+def config_of(name: str, dataset: str, device: torch.device) -> TrainConfig:
     """The configuration that `train.py` would use for an entry of `MODELS`."""
     task, model, given = MODELS[name]
     additions = {
@@ -74,20 +74,20 @@ def config_of(name: str, dataset: str) -> TrainConfig:
         "defaults": beyond_options.changed_defaults(given, task),
     }
     request = RunRequest(task, Path(), model=model, **additions)
-    return make_config(request, submission, dataset, torch.device("cpu"))
+    return make_config(request, submission, dataset, device)
 
 
-def our_trainer(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> Trainer:
+def our_trainer(config: TrainConfig, train_set: MNISTDataset, folder: Path, device: torch.device) -> Trainer:
     """The Trainer that `train.py` would create."""
     model = build_model(submission, config)
-    return Trainer(model, vae_loss, config, train_set, train_set, folder, torch.device("cpu"))
+    return Trainer(model, vae_loss, config, train_set, train_set, folder, device)
 
 
 class TutorialDataset(Dataset):
     """Single images, each converted from a PIL image, as torchvision's MNIST with ToTensor does."""
 
     def __init__(self, train_set: MNISTDataset) -> None:
-        self.images, self.labels = train_set.images.numpy(), train_set.labels.tolist()
+        self.images, self.labels = train_set.images.cpu().numpy(), train_set.labels.tolist()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,15 +97,16 @@ class TutorialDataset(Dataset):
         return torch.from_numpy(np.array(image)).to(torch.float32).div(255), self.labels[index]
 
 
-def plain_loop(config: TrainConfig, train_set: MNISTDataset) -> Callable[[], object]:
+def plain_loop(config: TrainConfig, train_set: MNISTDataset, device: torch.device) -> Callable[[], object]:
     """The plain loop, as a function that trains for one pass."""
-    model = build_model(submission, config)
+    model = build_model(submission, config).to(device)
     loader = DataLoader(TutorialDataset(train_set), batch_size=config.batch_size, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def one_pass() -> None:
         model.train()
         for x, labels in loader:
+            x, labels = x.to(device), labels.to(device)
             if hasattr(model, "training_loss"):
                 loss = model.training_loss(x, labels, config.var)[0]
             else:
@@ -119,7 +120,9 @@ def plain_loop(config: TrainConfig, train_set: MNISTDataset) -> Callable[[], obj
     return one_pass
 
 
-def pythae_loop(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> Callable[[], object] | None:
+def pythae_loop(
+    config: TrainConfig, train_set: MNISTDataset, folder: Path, device: torch.device
+) -> Callable[[], object] | None:
     """Pythae's trainer, as a function that trains for one pass; None if it can't be compared.
 
     It must be installed, and has no conditional model and no loss like those of beyond/.
@@ -130,28 +133,41 @@ def pythae_loop(config: TrainConfig, train_set: MNISTDataset, folder: Path) -> C
         from pythae_loop import make_loop
     except ImportError:
         return None
-    return make_loop(build_model(submission, config), config, train_set, folder)
+    return make_loop(build_model(submission, config), config, train_set, folder, device)
 
 
 # --- The measurement ----------------------------------------------------------------------------
 
 
-def images_per_second(one_pass: Callable[[], object], images: int) -> float:
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given. A CPU works while its caller waits."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def images_per_second(one_pass: Callable[[], object], images: int, device: torch.device) -> float:
     """The images per second of one pass."""
+    synchronize(device)
     start = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):  # pythae's progress bar
         one_pass()
+    synchronize(device)
     return images / (time.perf_counter() - start)
 
 
-def matmul_peak(precision: str) -> float:
-    """Floating-point operations per second of a 2048 x 2048 product, the best of ten (or of those in 5 s)."""
-    n = 2048
-    a = torch.randn(n, n, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+def matmul_peak(precision: str, device: torch.device) -> float:
+    """Floating-point operations per second of a matrix product, the best of ten (or of those in 5 s).
+
+    2048 x 2048 on a CPU, 8192 x 8192 on a GPU, whose launch of a smaller one takes as long as the product.
+    """
+    n = 2048 if device.type == "cpu" else 8192
+    a = torch.randn(n, n, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
     seconds = []
     for _ in range(10):
+        synchronize(device)
         start = time.perf_counter()
         a @ a
+        synchronize(device)
         seconds.append(time.perf_counter() - start)
         if sum(seconds) > 5:
             break
@@ -168,24 +184,28 @@ def step_operations(trainer: Trainer, config: TrainConfig) -> int:
 
 
 def measure(
-    name: str, args: argparse.Namespace, train_set: MNISTDataset, peak: dict[str, float]
+    name: str,
+    args: argparse.Namespace,
+    train_set: MNISTDataset,
+    peak: dict[str, float],
+    device: torch.device,
 ) -> list[tuple[str, ...]]:
     """The rows of one network in the table."""
-    config = config_of(name, train_set.name)
+    config = config_of(name, train_set.name, device)
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         trainers = {
-            "ours": our_trainer(replace(config, augment=0.0), train_set, Path(folder)),
-            "ours, augment": our_trainer(replace(config, augment=1.0), train_set, Path(folder)),
+            "ours": our_trainer(replace(config, augment=0.0), train_set, Path(folder), device),
+            "ours, augment": our_trainer(replace(config, augment=1.0), train_set, Path(folder), device),
         }
         programs: dict[str, Callable[[], object] | None] = {
             **{key: partial(trainer.train_epoch, bar) for key, trainer in trainers.items()},
-            "plain loop": plain_loop(config, train_set),
-            "pythae": pythae_loop(config, train_set, Path(folder)),
+            "plain loop": plain_loop(config, train_set, device),
+            "pythae": pythae_loop(config, train_set, Path(folder), device),
         }
         speeds: dict[str, list[float]] = {key: [] for key, one_pass in programs.items() if one_pass}
         for round_ in range(args.rounds + 1):
             for key, values in speeds.items():
-                speed = images_per_second(programs[key], len(train_set))
+                speed = images_per_second(programs[key], len(train_set), device)
                 if round_ > 0:  # the first one warms up
                     values.append(speed)
         operations = step_operations(trainers["ours"], config)
@@ -208,6 +228,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rounds", type=number(int, 1, 100), default=5, help="passes each (default: 5)")
     add_dataset_option(parser)
     add_data_dir_option(parser)
+    add_device_option(parser)
     return parser.parse_args()
 
 
@@ -216,10 +237,12 @@ def main() -> None:
     args = parse_args()
     train_set = MNISTDataset("train", args.dataset, args.data_dir)
     train_set.keep_first(args.images)
-    native = choose_precision("auto", torch.device("cpu"))  # bf16 is emulated, and slow, on other processors
-    peak = {precision: matmul_peak(precision) for precision in dict.fromkeys((native, "fp32"))}
-    rows = [row for name in MODELS for row in measure(name, args, train_set, peak)]
-    print(f"{machine()}; {args.rounds} passes of {len(train_set):,} images each")
+    device = choose_device(args.device)
+    native = choose_precision("auto", device)  # bf16 is emulated, and slow, on other processors
+    peak = {precision: matmul_peak(precision, device) for precision in dict.fromkeys((native, "fp32"))}
+    rows = [row for name in MODELS for row in measure(name, args, train_set, peak, device)]
+    on_gpu = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
+    print(f"{on_gpu}{machine()}; {args.rounds} passes of {len(train_set):,} images each")
     print(", ".join(f"{key} matmul peak {value / 1e9:.0f} GFLOP/s" for key, value in peak.items()) + "\n")
     print(markdown(("network", "", "images/s, median", "range", "ours is faster by", "precision"), rows))
 
