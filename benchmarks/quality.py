@@ -33,6 +33,7 @@ VARIANTS = {
     "prior": ("--prior", "learned"),
     "recon": ("--recon", "ssim_mse"),
     "refine": ("--refine", "10"),
+    "sharpen": ("--sharpen", "1.25"),
     "beyond": ("--beyond",),
 }
 # The values of a grade, with the number of decimals in the table.

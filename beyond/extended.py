@@ -1,6 +1,6 @@
-"""A submission's model with additions: a learned prior, another reconstruction loss, refined codes.
+"""A submission's model with additions: a learned prior, another loss, refined codes, sharper images.
 
-Each of the three is independent of the others and works with any submission. For an addition that is off, the
+Each of the four is independent of the others and works with any submission. For an addition that is off, the
 submission's own `generate`, `vae_loss` or `mu` is used.
 """
 
@@ -16,6 +16,7 @@ from beyond.losses import recon_error
 from beyond.options import Additions
 from beyond.priors import PRIORS, sobol_normal
 from beyond.refinement import refine
+from beyond.sharpening import sharpen
 from vaelab.cli import LabError
 from vaelab.config import TrainConfig
 from vaelab.tasks import TASKS
@@ -56,10 +57,12 @@ class Extended(nn.Module):
     def generate(self, labels: Tensor) -> Tensor:
         """One new image for each label. Returns: [B, 28, 28]."""
         if self.additions.prior == "standard":
-            return self.model.generate(labels)
-        eps = sobol_normal(labels, self.prior.latent_dim)  # [B, d], more evenly distributed than randn
-        z = self.prior.sample(eps, self.classes(labels, len(labels)))  # [B, d]
-        return self.model.decode(z, labels)
+            images = self.model.generate(labels)  # [B, 28, 28]
+        else:
+            eps = sobol_normal(labels, self.prior.latent_dim)  # [B, d], more evenly distributed than randn
+            z = self.prior.sample(eps, self.classes(labels, len(labels)))  # [B, d]
+            images = self.model.decode(z, labels)  # [B, 28, 28]
+        return images if self.additions.sharpen == 1 else sharpen(images, self.additions.sharpen)
 
     def classes(self, labels: Tensor | None, n: int) -> Tensor:
         """The class of each of n images for the prior: [n], all 0 for a model without labels."""

@@ -16,7 +16,7 @@ from vaelab.language import N_
 from vaelab.tasks import TASKS
 
 # The additions of --beyond, and the defaults of the network and the training that scored best with them.
-ALL_ON = {"prior": "learned", "recon": "ssim_mse", "refine": 10}
+ALL_ON = {"prior": "learned", "recon": "ssim_mse", "refine": 10, "sharpen": 1.25}
 ALL_ON_DEFAULTS = {"channels": 64, "hidden_dim": 512, "augment": 1.0}
 EPOCHS = {False: 9, True: 18}  # of --beyond, by `Task.conditional`
 
@@ -53,18 +53,29 @@ class Additions:
         maximum=1000,
         help="gradient descent steps that improve each code before it is stored; 0: none",
     )
+    sharpen: float = addition(
+        1.0,
+        kind=float,
+        minimum=1,
+        maximum=10,
+        help="factor of the logits of generated pixels: above 1 the images have more contrast, as real ones "
+        "have; 1: none. It does not change the training",
+    )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Additions:
-        """The additions stored in a checkpoint. Raises: LabError if they are invalid."""
-        if values.keys() != OPTIONS.keys():
+        """The additions stored in a checkpoint. One that an older checkpoint does not name is off.
+
+        Raises: LabError if they are invalid.
+        """
+        if not values.keys() <= OPTIONS.keys():
             raise LabError(
                 "expected the additions {options}, got {values}",
                 options=", ".join(OPTIONS),
                 values=", ".join(map(str, values)),
             )
-        for name, about in OPTIONS.items():
-            about.check(name, values[name])
+        for name, value in values.items():
+            OPTIONS[name].check(name, value)
         return cls(**values)
 
 
@@ -143,7 +154,7 @@ OPTIONS: dict[str, Option] = {entry.name: entry.metadata["option"] for entry in 
 
 
 def add_options(parser: argparse.ArgumentParser, taken: Container[str] = ()) -> None:
-    """Add --prior, --recon, --refine, --beyond, --model and its options to a command line.
+    """Add --prior, --recon, --refine, --sharpen, --beyond, --model and its options to a command line.
 
     taken: the options that the submission's own models have, which are not added again.
     """

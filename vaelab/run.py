@@ -102,7 +102,7 @@ def find_resumable(request: RunRequest) -> Checkpoint | None:
 def check_same_run(request: RunRequest, checkpoint: Checkpoint) -> None:
     """Raise LabError if an option was given that differs from the run to resume, `epochs` excepted."""
     config = checkpoint.config
-    off = {"prior": "standard", "recon": "mse", "refine": 0, "model": SUBMISSION_MODEL}
+    off = {"prior": "standard", "recon": "mse", "refine": 0, "sharpen": 1.0, "model": SUBMISSION_MODEL}
     saved = off | config.to_dict() | config.model_args | config.beyond
     for key, value in request.given.items():
         if key != "epochs" and value not in ("auto", saved.get(key)):

@@ -50,7 +50,7 @@ def test_grade_speed(lab_copy: Path, beyond_job: Path) -> None:
 
 def test_finished_runs_of_the_ablation_are_kept(lab_copy: Path) -> None:
     """The table has their means."""
-    variants = ("default", "prior", "recon", "refine", "beyond")
+    variants = ("default", "prior", "recon", "refine", "sharpen", "beyond")
     for seed, fid in ((0, 1.0), (1, 2.0)):
         for task in ("VAE0label", "Genwithlabel"):
             for variant in variants:
@@ -61,16 +61,17 @@ def test_finished_runs_of_the_ablation_are_kept(lab_copy: Path) -> None:
                 path.write_text(json.dumps({task: grade}))
     options = ("--dataset", "digits", "--seeds", 2, "--epochs", 3, "--splits", "valid")
     rows = table(succeed("benchmarks/quality.py", *options, cwd=lab_copy, repo=lab_copy))
-    assert [row[0] for row in rows[5:]] == [
+    assert [row[0] for row in rows[6:]] == [
         "(default)",
         "--prior learned",
         "--recon ssim_mse",
         "--refine 10",
+        "--sharpen 1.25",
         "--beyond",
     ]
-    assert [row[1] for row in rows] == ["VAE0label"] * 5 + ["Genwithlabel"] * 5
+    assert [row[1] for row in rows] == ["VAE0label"] * 6 + ["Genwithlabel"] * 6
     assert rows[0][5] == ""
-    assert rows[5][5] == "1.50 ± 0.71"
+    assert rows[6][5] == "1.50 ± 0.71"
     assert table((lab_copy / "benchmarks/results/ablation.md").read_text()) == rows
 
 

@@ -1,4 +1,4 @@
-"""`--prior`, `--recon`, `--refine` and `--beyond` on the command line, and the checkpoints they leave."""
+"""`--prior`, `--recon`, `--refine`, `--sharpen`, `--beyond`: on the command line, and in checkpoints."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vaelab.checkpoint import load_checkpoint
 SMALL = ("--dataset", "digits", "--arch", "mlp", "--hidden_dim", 32)
 GEN = ("train.py", "--task", "Genwithlabel", *SMALL)
 BEST = "outputs/Genwithlabel/best.pt"
+BEYOND = {"prior": "learned", "recon": "ssim_mse", "refine": 10, "sharpen": 1.25}  # of --beyond
 
 
 def digest(path: Path) -> str:
@@ -71,7 +72,7 @@ def test_what_a_checkpoint_holds(main_job: Path, beyond_job: Path) -> None:
     assert beyond.keys() == plain.keys() | {"beyond"}
     assert plain["model"].keys() == beyond["model"].keys()  # no prefix: the submission's own names
     assert "beyond" not in plain["config"]
-    assert beyond["beyond"]["options"] == {"prior": "learned", "recon": "ssim_mse", "refine": 10}
+    assert beyond["beyond"]["options"] == BEYOND
     assert set(beyond["beyond"]["weights"]) & set(beyond["model"]) == set()
     assert {"classes.weight", "code.weight"} <= beyond["beyond"]["weights"].keys()
 
@@ -79,7 +80,7 @@ def test_what_a_checkpoint_holds(main_job: Path, beyond_job: Path) -> None:
 def test_options_of_beyond_are_recorded_and_rebuilt(beyond_job: Path, main_job: Path) -> None:
     for task in ("VAE0label", "Genwithlabel"):
         config = json.loads((beyond_job / f"outputs/{task}/config.json").read_text())
-        assert config["beyond"] == {"prior": "learned", "recon": "ssim_mse", "refine": 10}
+        assert config["beyond"] == BEYOND
         assert (config["var"], config["augment"]) == (0.002, 1.0)
         assert config["model_args"]["channels"] == 64
         assert "beyond" not in json.loads((main_job / f"outputs/{task}/config.json").read_text())
@@ -92,15 +93,14 @@ def test_old_names_and_single_options_on_the_command_line(with_data: Path) -> No
         assert all(f"{key}={value}" in out for key, value in config.get("beyond", {}).items())
         return config
 
-    off = {"prior": "standard", "recon": "mse", "refine": 0}
+    off = {"prior": "standard", "recon": "mse", "refine": 0, "sharpen": 1.0}
     assert "beyond" not in config_of()
     assert "beyond" not in config_of("--prior", "standard", "--recon", "mse", "--refine", 0)
     assert config_of("--prior", "learned")["beyond"] == off | {"prior": "learned"}
     assert config_of("--recon", "bce")["beyond"] == off | {"recon": "bce"}
     assert config_of("--refine", 2)["beyond"] == off | {"refine": 2}
-    assert config_of("--beyond", "--refine", 0)["beyond"] == {
-        "prior": "learned", "recon": "ssim_mse", "refine": 0,
-    }  # fmt: skip
+    assert config_of("--sharpen", 2)["beyond"] == off | {"sharpen": 2.0}
+    assert config_of("--beyond", "--refine", 0)["beyond"] == BEYOND | {"refine": 0}
     assert config_of("--distort", 0.5)["augment"] == config_of("--augment", 0.5)["augment"] == 0.5
 
 
@@ -191,7 +191,8 @@ def test_a_copy_of_the_lab_without_beyond_says_so(beyond_job: Path, tmp_path: Pa
 
 def test_each_addition_alone_through_all_commands(with_data: Path) -> None:
     """Train, run and grade with one addition at a time; `--skip_compress` leaves the refinement out."""
-    for option in (("--prior", "learned"), ("--prior", "class_mean"), ("--recon", "bce"), ("--refine", 3)):
+    options = (("--prior", "class_mean"), ("--recon", "bce"), ("--sharpen", 2), ("--refine", 3))
+    for option in (("--prior", "learned"), *options):
         succeed(*GEN, "--epochs", 2, *option, "--overwrite", cwd=with_data)
         assert len(rows(with_data / "outputs/Genwithlabel")) == 2
         succeed("inference.py", "--checkpoint_path", BEST, cwd=with_data)

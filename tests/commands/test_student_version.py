@@ -218,7 +218,7 @@ def test_the_main_job(filled: Path, tmp_path: Path) -> None:
     line = fail("train.py", "--task", "VAE0label", "--prior", "standard", "--overwrite", **lab)
     assert "unrecognized arguments: --prior standard" in line
     shown = succeed("train.py", "--help", **lab)
-    assert not re.search(r"--(prior|recon|refine|beyond)\b", shown)
+    assert not re.search(r"--(prior|recon|refine|sharpen|beyond)\b", shown)
 
 
 def test_an_empty_blank_stops_a_training_by_its_name(student: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from beyond.extended import Extended, extend
 from beyond.losses import recon_error
 from beyond.options import ALL_ON, OPTIONS, Additions
 from beyond.priors import PRIORS
+from beyond.sharpening import sharpen
 from submission import VAE, GenModel, vae_loss
 from vaelab.cli import LabError
 from vaelab.config import TrainConfig
@@ -164,6 +165,29 @@ def test_refined_codes_reconstruct_better_than_the_encoders(model_class, recon: 
         assert torch.equal(repeatable(model.generate, labels), repeatable(model.model.generate, labels))
 
 
+def test_sharpening_multiplies_the_logits_of_pixels() -> None:
+    torch.manual_seed(3)
+    images = torch.rand(4, 28, 28)
+    torch.testing.assert_close(sharpen(images, 1.25), torch.sigmoid(1.25 * torch.logit(images)))
+    torch.testing.assert_close(sharpen(images, 1.0), images)
+    assert sharpen(images, 2.0).var() > images.var()
+    extremes = torch.tensor([-1.0, 0.0, 1e-30, 0.5, 1.0, 1.5])
+    torch.testing.assert_close(sharpen(extremes, 10.0), torch.tensor([0, 0, 0, 0.5, 1, 1]))
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+@pytest.mark.parametrize("prior", ["standard", "learned"])
+def test_sharpening_changes_generated_images_only(model_class, prior: str, batch) -> None:
+    model, plain = (extended(model_class, prior=prior, sharpen=factor).eval() for factor in (1.5, 1.0))
+    x, labels = batch
+    images = repeatable(plain.generate, labels)
+    assert torch.equal(repeatable(model.generate, labels), sharpen(images, 1.5))
+    assert torch.equal(model(x, labels)[0], plain(x, labels)[0])
+    assert torch.equal(
+        repeatable(model.training_loss, x, labels, 0.1)[0], repeatable(plain.training_loss, x, labels, 0.1)[0]
+    )
+
+
 # --- Together -----------------------------------------------------------------------------------
 
 
@@ -202,7 +226,7 @@ def test_the_command_line_knows_every_prior() -> None:
 
 
 CONFIG = TrainConfig("VAE0label", "digits", {"latent_dim": 6}, var=0.1, epochs=1)
-OFF = {"prior": "standard", "recon": "mse", "refine": 0}
+OFF = {"prior": "standard", "recon": "mse", "refine": 0, "sharpen": 1.0}
 
 
 def test_a_configuration_without_additions_builds_the_submissions_own_model() -> None:
@@ -212,6 +236,12 @@ def test_a_configuration_without_additions_builds_the_submissions_own_model() ->
     assert type(build_model(submission, replace(CONFIG, beyond=OFF | {"refine": 3}))) is Extended
 
 
+def test_an_addition_that_an_older_checkpoint_does_not_name_is_off() -> None:
+    assert Additions.from_dict({"prior": "learned", "recon": "mse", "refine": 3}) == Additions(
+        prior="learned", refine=3
+    )
+
+
 @pytest.mark.parametrize(
     ("beyond", "says"),
     [
@@ -219,7 +249,8 @@ def test_a_configuration_without_additions_builds_the_submissions_own_model() ->
         (OFF | {"prior": "flow"}, "invalid prior 'flow'"),
         (OFF | {"refine": -1}, "invalid refine -1"),
         (OFF | {"refine": True}, "invalid refine True"),
-        ({"prior": "learned"}, "expected the additions prior, recon, refine, got prior"),
+        (OFF | {"sharpen": 0.5}, "invalid sharpen 0.5"),
+        ({"refined": 3}, "expected the additions prior, recon, refine, sharpen, got refined"),
     ],
 )
 def test_additions_that_are_not_possible_are_refused(beyond: dict, says: str) -> None:
