@@ -64,11 +64,11 @@ class Additions:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Additions:
-        """The additions stored in a checkpoint. One that an older checkpoint does not name is off.
+        """The additions stored in a checkpoint. An older one does not name `sharpen`, which is then off.
 
         Raises: LabError if they are invalid.
         """
-        if not values.keys() <= OPTIONS.keys():
+        if values.keys() | {"sharpen"} != OPTIONS.keys():
             raise LabError(
                 "expected the additions {options}, got {values}",
                 options=", ".join(OPTIONS),

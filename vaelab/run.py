@@ -107,8 +107,8 @@ def check_same_run(request: RunRequest, checkpoint: Checkpoint) -> None:
     for key, value in request.given.items():
         if key != "epochs" and value not in ("auto", saved.get(key)):
             raise LabError(
-                "the run to resume has {key} {saved}, not {value}: give --{key} {saved}, or start again with "
-                "--overwrite",
+                "the run to resume has {key} {saved}, not {value}: leave --{key} out, give the value of "
+                "the run, or start again with --overwrite",
                 key=key,
                 saved=saved.get(key),
                 value=value,

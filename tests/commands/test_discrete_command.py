@@ -79,7 +79,7 @@ def test_an_interrupted_run_is_resumed_bit_for_bit(discrete_job: Path, tmp_path:
     line = fail(*command, "--resume", "--num_codes", 64, cwd=tmp_path)
     assert "the run to resume has num_codes 16, not 64" in line
     line = fail(*TRAIN[model], "--model", "submission", "--resume", cwd=tmp_path)
-    assert f"the run to resume has model {model}, not submission: give --model {model}" in line
+    assert f"the run to resume has model {model}, not submission: leave --model out" in line
 
 
 def test_a_model_of_the_submission_is_not_resumed_as_another(main_job: Path, change) -> None:

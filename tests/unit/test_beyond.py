@@ -236,7 +236,7 @@ def test_a_configuration_without_additions_builds_the_submissions_own_model() ->
     assert type(build_model(submission, replace(CONFIG, beyond=OFF | {"refine": 3}))) is Extended
 
 
-def test_an_addition_that_an_older_checkpoint_does_not_name_is_off() -> None:
+def test_an_older_checkpoint_does_not_name_sharpen() -> None:
     assert Additions.from_dict({"prior": "learned", "recon": "mse", "refine": 3}) == Additions(
         prior="learned", refine=3
     )
@@ -250,7 +250,8 @@ def test_an_addition_that_an_older_checkpoint_does_not_name_is_off() -> None:
         (OFF | {"refine": -1}, "invalid refine -1"),
         (OFF | {"refine": True}, "invalid refine True"),
         (OFF | {"sharpen": 0.5}, "invalid sharpen 0.5"),
-        ({"refined": 3}, "expected the additions prior, recon, refine, sharpen, got refined"),
+        ({"prior": "learned"}, "expected the additions prior, recon, refine, sharpen, got prior"),
+        (OFF | {"refined": 3}, "expected the additions prior, recon, refine, sharpen, got prior, recon"),
     ],
 )
 def test_additions_that_are_not_possible_are_refused(beyond: dict, says: str) -> None:
